@@ -1,0 +1,2 @@
+//! The checkout example.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The stock gateway.
+fn main() {}
