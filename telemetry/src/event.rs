@@ -210,16 +210,17 @@ pub enum Event {
         /// Its value.
         value: RawValue,
     },
-    /// From `ticks` on, this node's states were added up instead of written one by one (the logbook was nearly full).
+    /// Time that was added up instead of written state by state, because the logbook was nearly full or the body was
+    /// streaming. A node's folds stand for the stretch from the first fold's moment to the node's end.
     Fold {
         /// The node.
         node: NodeId,
-        /// Ticks spent queued.
-        queue: u32,
-        /// Ticks spent parked.
-        park: u64,
-        /// Ticks spent running.
-        run: u32,
+        /// Why it was in these states.
+        cause: Cause,
+        /// The permit, upstream or timer of the last of them.
+        name: Name,
+        /// How long they were together, in ticks.
+        ticks: u64,
     },
 }
 
@@ -292,9 +293,7 @@ impl Event {
                 };
                 [at.0, head(ATTR, code, node, key), a, b]
             }
-            Self::Fold { node, queue, park, run } => {
-                [at.0, head(FOLD, 0, node, Name::NONE), park, u64::from(queue) | (u64::from(run) << 32)]
-            }
+            Self::Fold { node, cause, name, ticks } => [at.0, head(FOLD, cause as u8, node, name), ticks, 0],
         }
     }
 
@@ -342,7 +341,7 @@ impl Event {
                 };
                 Self::Attr { node, key: name, value }
             }
-            FOLD => Self::Fold { node, queue: b as u32, park: a, run: (b >> 32) as u32 },
+            FOLD => Self::Fold { node, cause: *Cause::ALL.get(usize::from(code))?, name, ticks: a },
             _ => return None,
         };
         Some((Ticks(ticks), event))
@@ -377,7 +376,7 @@ mod tests {
             Event::Attr { node, key: name, value: RawValue::Bool(true) },
             Event::Attr { node, key: name, value: RawValue::Name(Name(12)) },
             Event::Attr { node, key: name, value: RawValue::Text { start: 3, len: 40 } },
-            Event::Fold { node, queue: 1, park: 1 << 40, run: u32::MAX },
+            Event::Fold { node, cause: Cause::Write, name, ticks: 1 << 40 },
         ] {
             assert_eq!(Event::unpack(event.pack(Ticks(11))), Some((Ticks(11), event)));
         }

@@ -1,10 +1,21 @@
 //! The always-on timeline of every request: recorder, ring, collector, comparison and export.
 //!
 //! This crate is the ground floor of zerver: it knows no HTTP type and no flow.
+//!
+//! A request's life is written through a [`recorder::Log`], handed over whole when it ends, and read back as a
+//! [`timeline::Timeline`], which everything else here takes: promotion, spans, metrics, retention, the comparison.
 
 pub mod clock;
-pub mod event;
-pub mod explain;
 pub mod id;
 pub mod names;
+pub mod event;
+pub mod worker;
+mod logbook;
+mod ring;
+mod inflight;
+pub mod recorder;
 pub mod timeline;
+mod assemble;
+pub mod explain;
+
+pub use inflight::Running;

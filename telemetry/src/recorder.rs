@@ -1,0 +1,402 @@
+//! Recording: a [`Recorder`] opens a [`Recording`] per request; whoever works on the request writes through its [`Log`].
+//!
+//! Nothing here formats, allocates (in steady state), locks or looks up a name: names are interned at load, events
+//! carry numbers, logbooks are pooled. An event costs one atomic add and four stores, plus the clock where a new
+//! moment is read (about 17 ns).
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam_queue::ArrayQueue;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, Ticks};
+use crate::event::{Cause, Event, NodeId, NodeKind, Outcome, RawValue};
+use crate::id::{IdSource, SpanId, TraceContext, TraceId, mix, span_id};
+use crate::inflight::{InFlight, Running, SlotId};
+use crate::logbook::Logbook;
+use crate::names::{Name, Names};
+use crate::ring::Ring;
+use crate::worker;
+
+/// Sizes of the recorder. All of it is bounded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecorderSettings {
+    /// Finished timelines that may wait for the collector (default 8,192; 4 to 36 KiB each while they wait).
+    pub ring: usize,
+    /// Requests that the in-flight table can show (default 4,096).
+    pub in_flight: u32,
+    /// Queues the ring is split into (default 4).
+    pub shards: usize,
+}
+
+impl Default for RecorderSettings {
+    fn default() -> Self {
+        Self { ring: 8_192, in_flight: 4_096, shards: 4 }
+    }
+}
+
+/// The recorder of one gateway. A value, not a global: cloning shares it, two gateways in a process have two.
+#[derive(Clone, Debug)]
+pub struct Recorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    names: Arc<Names>,
+    ids: IdSource,
+    pool: ArrayQueue<Arc<Logbook>>,
+    ring: Ring,
+    in_flight: InFlight,
+    started: AtomicU64,
+    finished: AtomicU64,
+    made: AtomicU64,
+}
+
+/// What the recorder has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecorderCounters {
+    /// Requests whose recording began.
+    pub started: u64,
+    /// Requests whose recording ended.
+    pub finished: u64,
+    /// Requests recorded now.
+    pub in_flight: u64,
+    /// Whole timelines lost because the collector was too slow.
+    pub lost_timelines: u64,
+    /// Requests that the in-flight table had no slot for (their timelines are kept all the same).
+    pub untracked: u64,
+    /// Logbooks made; stands still once the pool is warm.
+    pub logbooks: u64,
+}
+
+impl Recorder {
+    /// A recorder with its own pool, ring and in-flight table.
+    #[must_use]
+    pub fn new(clock: Clock, names: Arc<Names>, ids: IdSource, settings: &RecorderSettings) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            names,
+            ids,
+            pool: ArrayQueue::new(settings.ring.max(1)),
+            ring: Ring::new(settings.shards, settings.ring),
+            in_flight: InFlight::new(settings.in_flight),
+            started: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            made: AtomicU64::new(0),
+        }))
+    }
+
+    /// A recorder on `clock` with default sizes and a fixed seed, for tests.
+    #[must_use]
+    pub fn for_tests(clock: Clock) -> Self {
+        Self::new(clock, Arc::default(), IdSource::new(1), &RecorderSettings::default())
+    }
+
+    /// The clock all its moments are of.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The names its events use.
+    #[must_use]
+    pub fn names(&self) -> &Arc<Names> {
+        &self.0.names
+    }
+
+    /// The source of its trace identities.
+    #[must_use]
+    pub fn ids(&self) -> &IdSource {
+        &self.0.ids
+    }
+
+    /// Opens the recording of a request that began at `at`, running. `context` is what its `traceparent` said; without
+    /// one a new trace begins, sampled when `sample` says so.
+    #[must_use]
+    pub fn start(&self, at: Ticks, context: Option<TraceContext>, sample: bool) -> Recording {
+        let inner = &self.0;
+        inner.started.fetch_add(1, Relaxed);
+        let book = inner.pool.pop().unwrap_or_else(|| {
+            inner.made.fetch_add(1, Relaxed);
+            Arc::new(Logbook::new())
+        });
+        let seed = inner.ids.next_u64();
+        let context = context.unwrap_or_else(|| TraceContext {
+            trace_id: TraceId((u128::from(mix(seed ^ 0xa5a5)) << 64) | u128::from(mix(seed ^ 0x5a5a).max(1))),
+            parent: None,
+            sampled: sample,
+        });
+        book.trace[0].store((context.trace_id.0 >> 64) as u64, Relaxed);
+        book.trace[1].store(context.trace_id.0 as u64, Relaxed);
+        book.seed.store(seed, Relaxed);
+        book.parent.store(context.parent.map_or(0, |s| s.0), Relaxed);
+        book.sampled.store(u32::from(context.sampled), Relaxed);
+        let slot = inner.in_flight.enter(context.trace_id, at);
+        let log = Log { book, recorder: self.clone(), slot };
+        let root = log.book.next_node();
+        log.book.write(
+            at,
+            Event::Open {
+                node: root,
+                name: Name::NONE,
+                kind: NodeKind::Request,
+                parent: None,
+                after: None,
+                attempt: 1,
+                occurrence: 1,
+                cause: Cause::Run,
+                cause_name: Name::NONE,
+            },
+        );
+        Recording { log: Some(log) }
+    }
+
+    /// Requests that have not ended, the oldest first.
+    #[must_use]
+    pub fn running(&self) -> Vec<Running> {
+        self.0.in_flight.read(&self.0.clock, &self.0.names)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> RecorderCounters {
+        let inner = &self.0;
+        RecorderCounters {
+            started: inner.started.load(Relaxed),
+            finished: inner.finished.load(Relaxed),
+            in_flight: inner.in_flight.len() as u64,
+            lost_timelines: inner.ring.lost(),
+            untracked: inner.in_flight.untracked(),
+            logbooks: inner.made.load(Relaxed),
+        }
+    }
+
+    /// Takes every finished logbook, shows it to `read` and puts it back into the pool.
+    pub(crate) fn drain(&self, mut read: impl FnMut(&Logbook)) {
+        self.0.ring.drain(|book| {
+            read(&book);
+            self.recycle(book);
+        });
+    }
+
+    /// Back into the pool, unless some late task still holds it: then a write of that task could land in another
+    /// request's timeline, so this one is given up instead.
+    fn recycle(&self, mut book: Arc<Logbook>) {
+        if let Some(only) = Arc::get_mut(&mut book) {
+            only.reset();
+            let _ = self.0.pool.push(book);
+        }
+    }
+}
+
+/// The one owner of a request's recording. Ending it hands the logbook over; dropping it unended records a
+/// cancellation.
+#[derive(Debug)]
+pub struct Recording {
+    log: Option<Log>,
+}
+
+impl Recording {
+    /// Ends the request: its answer carried `status` (0 when none was sent).
+    pub fn finish(mut self, at: Ticks, outcome: Outcome, status: u16, error: Name) {
+        if let Some(log) = self.log.take() {
+            log.end(at, outcome, status, error);
+        }
+    }
+}
+
+impl Deref for Recording {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        self.log.as_ref().expect("a recording holds its log until it is finished, which takes it")
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if let Some(log) = self.log.take() {
+            let at = log.now();
+            log.end(at, Outcome::Cancelled, 0, Name::NONE);
+        }
+    }
+}
+
+/// How a node's life begins; see [`Log::open`].
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Its name.
+    pub name: Name,
+    /// What it is.
+    pub kind: NodeKind,
+    /// The node it belongs to.
+    pub parent: NodeId,
+    /// The node whose end made it ready; none when that was its parent's own doing.
+    pub after: Option<NodeId>,
+    /// 1 for the first try.
+    pub attempt: u16,
+    /// 1 for the first use of this name under its parent.
+    pub occurrence: u16,
+    /// The state it begins in.
+    pub cause: Cause,
+    /// The permit, upstream or timer of that state.
+    pub cause_name: Name,
+}
+
+impl Opening {
+    /// A node that begins running, first try, first use.
+    #[must_use]
+    pub fn running(name: Name, kind: NodeKind, parent: NodeId) -> Self {
+        Self { name, kind, parent, after: None, attempt: 1, occurrence: 1, cause: Cause::Run, cause_name: Name::NONE }
+    }
+
+    /// The same, beginning in another state.
+    #[must_use]
+    pub fn in_state(mut self, cause: Cause, name: Name) -> Self {
+        self.cause = cause;
+        self.cause_name = name;
+        self
+    }
+
+    /// The same, made ready by the end of `after`.
+    #[must_use]
+    pub fn after(mut self, after: Option<NodeId>) -> Self {
+        self.after = after;
+        self
+    }
+}
+
+/// Writes to one request's logbook. Cheap to clone; usable from any thread.
+#[derive(Clone, Debug)]
+pub struct Log {
+    book: Arc<Logbook>,
+    recorder: Recorder,
+    slot: SlotId,
+}
+
+impl Log {
+    /// The present moment, of the recorder's clock.
+    #[must_use]
+    #[inline]
+    pub fn now(&self) -> Ticks {
+        self.recorder.0.clock.now()
+    }
+
+    /// The recorder it belongs to.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// The number of `text` in the recorder's names. Takes a lock: for load time and rare paths.
+    #[must_use]
+    pub fn name(&self, text: &str) -> Name {
+        self.recorder.0.names.intern(text)
+    }
+
+    /// The trace this request belongs to.
+    #[must_use]
+    pub fn trace_id(&self) -> TraceId {
+        let half = |n: usize| u128::from(self.book.trace[n].load(Relaxed));
+        TraceId((half(0) << 64) | half(1))
+    }
+
+    /// The span identity of one of its nodes.
+    #[must_use]
+    pub fn span_id(&self, node: NodeId) -> SpanId {
+        span_id(self.book.seed.load(Relaxed), node.0)
+    }
+
+    /// Whether the trace is sampled: the flag that goes out with calls to other services.
+    #[must_use]
+    pub fn sampled(&self) -> bool {
+        self.book.sampled.load(Relaxed) != 0
+    }
+
+    /// Says which route, flow and version of the configuration serve the request.
+    pub fn route(&self, route: Name, flow: Name, config_version: u32) {
+        self.book.route.store(route.0, Relaxed);
+        self.book.flow.store(flow.0, Relaxed);
+        self.book.config_version.store(config_version, Relaxed);
+        self.recorder.0.in_flight.route(self.slot, route);
+    }
+
+    /// Begins a node's life.
+    #[inline]
+    pub fn open(&self, at: Ticks, opening: Opening) -> NodeId {
+        let node = self.book.next_node();
+        let Opening { name, kind, parent, after, attempt, occurrence, cause, cause_name } = opening;
+        self.book.write(
+            at,
+            Event::Open { node, name, kind, parent: Some(parent), after, attempt, occurrence, cause, cause_name },
+        );
+        self.recorder.0.in_flight.step(self.slot, name);
+        node
+    }
+
+    /// Passes a node into its next state; the one before ends at the same moment. `woken_by` is the node whose end
+    /// ended a park, where it was one.
+    #[inline]
+    pub fn state(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, woken_by: Option<NodeId>) {
+        let worker = if cause == Cause::Run { worker::current() } else { 0 };
+        self.book.transition(at, node, cause, name, Event::State { node, cause, name, woken_by, worker });
+        if node == NodeId::ROOT {
+            self.recorder.0.in_flight.state(self.slot, cause, at);
+        }
+    }
+
+    /// From now on adds the request's own states up by cause: for streaming, where they come by the thousand.
+    pub fn fold(&self, at: Ticks, cause: Cause, name: Name) {
+        self.book.fold_from(at, cause, name);
+    }
+
+    /// Ends a node's life. `status` is the HTTP status it ended with, or 0; `error` names the error, or none.
+    #[inline]
+    pub fn close(&self, at: Ticks, node: NodeId, outcome: Outcome, status: u16, error: Name) {
+        self.book.write(at, Event::Close { node, outcome, status, error });
+    }
+
+    /// Notes a number about a node.
+    pub fn attr_int(&self, node: NodeId, key: Name, value: i64) {
+        self.attr(node, key, RawValue::Int(value));
+    }
+
+    /// Notes a real number about a node.
+    pub fn attr_float(&self, node: NodeId, key: Name, value: f64) {
+        self.attr(node, key, RawValue::Float(value));
+    }
+
+    /// Notes a yes or no about a node.
+    pub fn attr_bool(&self, node: NodeId, key: Name, value: bool) {
+        self.attr(node, key, RawValue::Bool(value));
+    }
+
+    /// Notes an interned name about a node: for values known at load, such as peers.
+    pub fn attr_name(&self, node: NodeId, key: Name, value: Name) {
+        self.attr(node, key, RawValue::Name(value));
+    }
+
+    /// Notes a text about a node. A request holds 512 bytes of them; what does not fit is cut and counted.
+    pub fn attr_text(&self, node: NodeId, key: Name, value: &str) {
+        let (start, len) = self.book.text(value);
+        self.attr(node, key, RawValue::Text { start, len });
+    }
+
+    fn attr(&self, node: NodeId, key: Name, value: RawValue) {
+        self.book.write(Ticks(0), Event::Attr { node, key, value });
+    }
+
+    fn end(self, at: Ticks, outcome: Outcome, status: u16, error: Name) {
+        let Self { book, recorder, slot } = self;
+        book.close_folds(at);
+        book.write(at, Event::Close { node: NodeId::ROOT, outcome, status, error });
+        let inner = &recorder.0;
+        inner.in_flight.leave(slot);
+        inner.finished.fetch_add(1, Relaxed);
+        if let Some(displaced) = inner.ring.push(book) {
+            recorder.recycle(displaced);
+        }
+    }
+}
