@@ -81,6 +81,22 @@ impl Clock {
         Duration::from_nanos(self.nanos_between(from, to))
     }
 
+    /// The moment `by` after `from`.
+    #[must_use]
+    pub fn after(&self, from: Ticks, by: Duration) -> Ticks {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let ticks = match &self.0 {
+            // A sample of the clock's own conversion gives its ticks per nanosecond without naming its internals.
+            Kind::Real { clock, .. } => {
+                const SAMPLE: u64 = 1 << 40;
+                let per_sample = clock.delta_as_nanos(0, SAMPLE).max(1);
+                u64::try_from(u128::from(nanos) * u128::from(SAMPLE) / u128::from(per_sample)).unwrap_or(u64::MAX)
+            }
+            Kind::Manual { .. } => nanos,
+        };
+        Ticks(from.0.saturating_add(ticks))
+    }
+
     /// Time since `from`.
     #[must_use]
     pub fn since(&self, from: Ticks) -> Duration {
@@ -123,5 +139,8 @@ mod tests {
         assert!(second >= first);
         assert!(clock.unix_ns(second) >= clock.unix_ns(first));
         assert_eq!(clock.nanos_between(second, first), 0);
+        let later = clock.after(first, Duration::from_secs(3));
+        let error = clock.nanos_between(first, later).abs_diff(3_000_000_000);
+        assert!(error < 1000, "{error} ns off");
     }
 }

@@ -173,6 +173,14 @@ impl Recorder {
         }
     }
 
+    /// Takes every finished request as a timeline: for tests and for programs that record without a collector.
+    #[must_use]
+    pub fn timelines(&self) -> Vec<crate::timeline::Timeline> {
+        let mut timelines = Vec::new();
+        self.drain(|book| timelines.extend(crate::assemble::timeline(book, self.clock(), self.names())));
+        timelines
+    }
+
     /// Takes every finished logbook, shows it to `read` and puts it back into the pool.
     pub(crate) fn drain(&self, mut read: impl FnMut(&Logbook)) {
         self.0.ring.drain(|book| {

@@ -1,0 +1,194 @@
+//! One request and its answer, first byte to last: its identity, its recording, its deadline, and how it ends.
+//!
+//! A leaf: it holds no station's type. Whatever way the request goes, dropping the exchange ends its recording.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use zerver_telemetry::clock::Ticks;
+use zerver_telemetry::event::{Cause, NodeId, Outcome};
+use zerver_telemetry::id::TraceContext;
+use zerver_telemetry::names::Name;
+use zerver_telemetry::recorder::{Log, Recorder, Recording};
+
+use crate::error::Error;
+use crate::probe::Probe;
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    recording: Option<Recording>,
+    probe: Arc<Probe>,
+    /// The request's identity: the client's, when it sent a sound one, else the trace's.
+    pub request_id: String,
+    /// Where the client is.
+    pub client: SocketAddr,
+    /// When the request began.
+    pub started: Ticks,
+    /// When its time is over.
+    pub deadline: Option<Ticks>,
+    ended: Option<Ended>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    outcome: Outcome,
+    status: u16,
+    error: Name,
+}
+
+impl Exchange {
+    /// Opens the exchange of a request whose first byte came at `started`.
+    ///
+    /// The W3C trace context of `headers` is continued; without one a new trace begins, sampled with the probability
+    /// `sample`.
+    #[must_use]
+    pub fn open(
+        recorder: &Recorder,
+        probe: Arc<Probe>,
+        started: Ticks,
+        client: SocketAddr,
+        headers: &HeaderMap,
+        sample: f64,
+    ) -> Self {
+        let context = headers
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| TraceContext::parse(text).ok());
+        let draw = recorder.ids().next_u64() as f64 / u64::MAX as f64;
+        let recording = recorder.start(started, context, draw < sample);
+        probe.attach((*recording).clone());
+        let request_id = headers
+            .get(crate::reply::REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| sound(id))
+            .map_or_else(|| recording.trace_id().to_string(), str::to_owned);
+        Self { recording: Some(recording), probe, request_id, client, started, deadline: None, ended: None }
+    }
+
+    /// The request's log.
+    ///
+    /// # Panics
+    /// Never: the recording is taken only when the exchange is dropped.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.recording.as_deref().expect("the recording is taken only on drop")
+    }
+
+    /// Says what the request waits for from now on; see [`Probe::waiting`].
+    pub fn waiting(&self, cause: Cause, name: Name, child: Option<NodeId>) {
+        self.probe.waiting(cause, name, child);
+    }
+
+    /// Leaves the request's states to a flow, or takes them back; see [`Probe::delegate`].
+    pub fn delegate(&self, to_other: bool) {
+        self.probe.delegate(to_other);
+    }
+
+    /// Sets the time of the whole request, counted from its first byte.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        let clock = self.log().recorder().clock().clone();
+        let left = timeout.saturating_sub(clock.since(self.started));
+        self.deadline = Some(clock.after(clock.now(), left));
+    }
+
+    /// Time left until the deadline; none when there is no deadline.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        let clock = self.log().recorder().clock();
+        self.deadline.map(|deadline| clock.between(clock.now(), deadline))
+    }
+
+    /// Notes that the answer of an upstream or of a flow was given with this status.
+    pub fn answered(&mut self, status: u16) {
+        let outcome = if status >= 500 { Outcome::Error } else { Outcome::Ok };
+        self.ended = Some(Ended { outcome, status, error: Name::NONE });
+    }
+
+    /// Notes that the request failed and was answered with this status (0 for none). An error noted before stays.
+    pub fn failed(&mut self, error: &Error, status: u16) {
+        if self.ended.is_some_and(|ended| ended.error != Name::NONE) {
+            return;
+        }
+        let outcome = match error {
+            _ if error.is_refusal() => Outcome::Refused,
+            Error::ClientGone => Outcome::Cancelled,
+            Error::Deadline | Error::UpstreamTimeout | Error::BodyTimeout => Outcome::Timeout,
+            _ => Outcome::Error,
+        };
+        let name = self.log().name(error.name());
+        self.ended = Some(Ended { outcome, status, error: name });
+    }
+
+    /// Whether the request failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.ended.is_some_and(|ended| ended.error != Name::NONE)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(recording) = self.recording.take() else { return };
+        // A request that was dropped before it ended was given up by its client.
+        let ended = self.ended.unwrap_or_else(|| Ended {
+            outcome: Outcome::Cancelled,
+            status: 0,
+            error: recording.name(Error::ClientGone.name()),
+        });
+        let at = recording.now();
+        recording.finish(at, ended.outcome, ended.status, ended.error);
+    }
+}
+
+/// Whether a client's request id may stand in our logs and headers: 1 to 128 visible ASCII characters.
+fn sound(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerver_telemetry::clock::Clock;
+
+    fn open(headers: &HeaderMap) -> (Recorder, Exchange) {
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let client = SocketAddr::from(([127, 0, 0, 1], 9));
+        let exchange = Exchange::open(&recorder, Probe::new(clock.clone()), clock.now(), client, headers, 0.0);
+        (recorder, exchange)
+    }
+
+    #[test]
+    fn a_dropped_exchange_is_a_client_that_left() {
+        let (recorder, exchange) = open(&HeaderMap::new());
+        drop(exchange);
+        let timeline = recorder.timelines().remove(0);
+        assert_eq!((timeline.outcome, timeline.error.as_deref()), (Outcome::Cancelled, Some("client_gone")));
+    }
+
+    #[test]
+    fn the_callers_trace_and_request_id_go_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap());
+        headers.insert("x-request-id", "abc-1".parse().unwrap());
+        let (recorder, mut exchange) = open(&headers);
+        assert_eq!(exchange.request_id, "abc-1");
+        exchange.answered(200);
+        drop(exchange);
+        let timeline = recorder.timelines().remove(0);
+        assert_eq!(timeline.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(timeline.sampled && timeline.parent_span_id.is_some());
+    }
+
+    #[test]
+    fn an_unsound_request_id_is_replaced() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-request-id", "a b".parse().unwrap());
+        let (_recorder, exchange) = open(&headers);
+        assert_eq!(exchange.request_id, exchange.log().trace_id().to_string());
+    }
+}

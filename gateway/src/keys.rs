@@ -1,0 +1,68 @@
+//! The attribute keys and well-known names that the gateway writes into timelines, interned once.
+
+use zerver_telemetry::names::{Name, Names};
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $field:ident = $text:literal),* $(,)?) => {
+        /// The interned names, one field each.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Keys {
+            $($(#[$doc])* pub $field: Name,)*
+        }
+
+        impl Keys {
+            /// Interns them all.
+            #[must_use]
+            pub fn new(names: &Names) -> Self {
+                Self { $($field: names.intern($text),)* }
+            }
+        }
+    };
+}
+
+keys! {
+    /// The request's method.
+    method = "http.request.method",
+    /// The path, without its query.
+    path = "url.path",
+    /// `http` or `https`.
+    scheme = "url.scheme",
+    /// The host asked for.
+    server_address = "server.address",
+    /// The client's address.
+    client_address = "client.address",
+    /// The client's user agent.
+    user_agent = "user_agent.original",
+    /// `1.1` or `2`.
+    protocol_version = "network.protocol.version",
+    /// The request's identity.
+    request_id = "zerver.request.id",
+    /// Whose request it is.
+    tenant = "tenant",
+    /// The priority class.
+    class = "class",
+    /// Bytes of the request's body.
+    request_bytes = "http.request.body.size",
+    /// Bytes of the answer's body.
+    response_bytes = "http.response.body.size",
+    /// The upstream's address that was used.
+    peer = "peer",
+    /// The upstream's name.
+    upstream = "upstream",
+    /// The peer's port.
+    server_port = "server.port",
+    /// Whether a kept connection was used.
+    reused = "zerver.connection.reused",
+    /// The rate limit that decided.
+    limit = "zerver.limit",
+    /// Requests with the upstream when this one came.
+    in_flight = "zerver.in_flight",
+    /// Requests waiting for the upstream when this one came.
+    waiting = "zerver.waiting",
+    /// The client.
+    client = "client",
+    /// The station that holds requests to a rate.
+    rate_limit = "rate_limit",
+    /// The error of a request whose client left.
+    client_gone = "client_gone",
+}
