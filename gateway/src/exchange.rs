@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -83,6 +84,11 @@ impl Exchange {
         self.probe.waiting(cause, name, child);
     }
 
+    /// See [`Probe::watch_client`].
+    pub fn watch_client(&self, full: Arc<AtomicBool>, client: Name) {
+        self.probe.watch_client(full, client);
+    }
+
     /// Leaves the request's states to a flow, or takes them back; see [`Probe::delegate`].
     pub fn delegate(&self, to_other: bool) {
         self.probe.delegate(to_other);
@@ -121,6 +127,19 @@ impl Exchange {
         };
         let name = self.log().name(error.name());
         self.ended = Some(Ended { outcome, status, error: name });
+    }
+
+    /// Notes the status of an answer, unless a failure was noted before.
+    pub fn answered_unless_failed(&mut self, status: u16) {
+        if !self.has_failed() {
+            self.answered(status);
+        }
+    }
+
+    /// Whether the client left before its answer.
+    #[must_use]
+    pub fn is_client_gone(&self) -> bool {
+        self.ended.is_some_and(|ended| ended.outcome == Outcome::Cancelled)
     }
 
     /// Whether the request failed.

@@ -28,6 +28,9 @@ pub struct Probe {
     /// Ticks of the first wake since the last pending poll; 0 while none came.
     woken: AtomicU64,
     task: AtomicWaker,
+    /// Set by the socket while the kernel takes no more bytes for the client.
+    client_full: OnceLock<Arc<AtomicBool>>,
+    client: OnceLock<Name>,
 }
 
 const NO_NODE: u64 = u16::MAX as u64;
@@ -43,12 +46,28 @@ impl Probe {
             delegated: AtomicBool::new(false),
             woken: AtomicU64::new(0),
             task: AtomicWaker::new(),
+            client_full: OnceLock::new(),
+            client: OnceLock::new(),
         })
     }
 
     /// From now on the request's states go to this log. A second log is ignored: a probe serves one request.
     pub fn attach(&self, log: Log) {
         let _ = self.log.set(log);
+    }
+
+    /// A pending poll while `full` is set means that `client` takes no more bytes, whatever else was announced.
+    pub fn watch_client(&self, full: Arc<AtomicBool>, client: Name) {
+        let _ = self.client_full.set(full);
+        let _ = self.client.set(client);
+    }
+
+    /// What a pending poll means now.
+    fn meaning(&self) -> (Cause, Name, Option<NodeId>) {
+        if self.client_full.get().is_some_and(|full| full.load(Relaxed)) {
+            return (Cause::Write, self.client.get().copied().unwrap_or_default(), None);
+        }
+        unpack(self.waiting.load(Relaxed))
     }
 
     /// Says what a pending poll means from now on. `child` is the node whose end will wake the request.
@@ -135,7 +154,7 @@ impl<F: Future> Future for Timed<F> {
         if *this.pending
             && let Some(log) = probe.log()
         {
-            let (cause, name, _) = unpack(probe.waiting.load(Relaxed));
+            let (cause, name, _) = probe.meaning();
             log.state(log.now(), NodeId::ROOT, cause, name, None);
         }
         polled

@@ -177,7 +177,7 @@ pub struct Upstream {
     pub balance: Balance,
     /// How many requests may be with it at once (default: found out by itself).
     #[serde(default)]
-    pub limit: admission::Settings,
+    pub admission: admission::Settings,
     /// The protocol spoken with it (default `http1`).
     #[serde(default)]
     pub protocol: Protocol,

@@ -1,0 +1,9 @@
+//! Where requests come in and answers go out: sockets, pingora's phases, and nothing that decides.
+
+mod answer;
+mod failure;
+mod phases;
+mod proxying;
+pub mod server;
+mod stream;
+mod timekeeper;

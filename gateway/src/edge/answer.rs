@@ -1,0 +1,167 @@
+//! Answers that the gateway gives itself: refusals, fixed replies, and what flows say.
+
+use std::panic::AssertUnwindSafe;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora_core::{Error as PingoraError, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use zerver_flows::engine::Env;
+use zerver_flows::exit::Fail;
+use zerver_flows::flow::BoundFlow;
+use zerver_flows::request::Req;
+use zerver_telemetry::event::Cause;
+use zerver_telemetry::names::Name;
+
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::pipeline::content_length;
+use crate::plan::{Plan, Route};
+use crate::reply::{REQUEST_ID, Reply};
+
+/// Answers with a failure and notes it.
+pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> Result<()> {
+    let reply = Reply::failure(error, &exchange.request_id);
+    exchange.failed(error, reply.status.as_u16());
+    give(session, exchange, reply).await
+}
+
+/// Writes an answer. The connection stays usable where the request's body was read or is short enough to be read away.
+pub(super) async fn give(session: &mut Session, exchange: &mut Exchange, reply: Reply) -> Result<()> {
+    exchange.waiting(Cause::Write, Name::NONE, None);
+    let small = content_length(&session.req_header().headers).is_none_or(|length| length <= 64 * 1024);
+    if small && !session.as_downstream_mut().is_body_done() {
+        // Without this the connection would have to be closed; the drain has a time limit of its own.
+        let _ = session.as_downstream_mut().drain_request_body().await;
+    }
+    let head_only = session.req_header().method == Method::HEAD;
+    let empty = head_only || reply.body.is_empty();
+    let head = header(&reply, &exchange.request_id, true)?;
+    session.write_response_header(Box::new(head), empty).await?;
+    if !empty {
+        session.write_response_body(Some(reply.body), true).await?;
+    }
+    exchange.answered_unless_failed(reply.status.as_u16());
+    Ok(())
+}
+
+/// The head of an answer, its length included.
+pub(super) fn header(reply: &Reply, request_id: &str, with_length: bool) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 2))?;
+    for (name, value) in &reply.headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    let bodiless = reply.status == StatusCode::NO_CONTENT || reply.status == StatusCode::NOT_MODIFIED;
+    if with_length && !bodiless {
+        head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    }
+    head.insert_header(REQUEST_ID, request_id)?;
+    Ok(head)
+}
+
+/// Runs a flow and writes its answer. A client that leaves meanwhile cancels the flow and all its effects.
+pub(super) async fn run_flow(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    plan: &Plan,
+    route: &Route,
+    flow: &BoundFlow,
+    params: Vec<(String, String)>,
+) -> Result<()> {
+    let body = match read_body(session, exchange, plan, route).await {
+        Ok(body) => body,
+        Err(error) => return fail(session, exchange, &error).await,
+    };
+    let head = session.req_header();
+    let mut req = Req::new(head.method.clone(), head.uri.path_and_query().map_or("/", |target| target.as_str()));
+    req.headers = head.headers.clone();
+    req.params = params;
+    req.body = body;
+    req.client = Some(exchange.client);
+    req.deadline = exchange.deadline;
+
+    let env = Env::new(exchange.log().clone(), plan.engine.clone());
+    exchange.waiting(Cause::Io, flow.name(), None);
+    exchange.delegate(true);
+    let run = AssertUnwindSafe(flow.run(req, env)).catch_unwind();
+    let outcome = tokio::select! {
+        biased;
+        outcome = run => Some(outcome),
+        // Any byte, end or reset from the client: bytes of a next request are kept, the rest means that it left.
+        gone = session.as_downstream_mut().read_body_or_idle(true) => {
+            tracing::debug!(request_id = exchange.request_id, ?gone, "client left during a flow");
+            None
+        }
+    };
+    exchange.delegate(false);
+    match outcome {
+        None => {
+            exchange.failed(&Error::ClientGone, 0);
+            Err(PingoraError::explain(ErrorType::ConnectionClosed, "the client left during a flow").into_down())
+        }
+        Some(Err(_panic)) => fail(session, exchange, &Error::Internal).await,
+        Some(Ok(outcome)) => match outcome.result {
+            Ok(response) => {
+                let framing = |name: &HeaderName| {
+                    *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING || *name == header::CONNECTION
+                };
+                let headers: Vec<(HeaderName, HeaderValue)> = response
+                    .headers
+                    .iter()
+                    .filter(|(name, _)| !framing(name))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                give(session, exchange, Reply { status: response.status, headers, body: response.body }).await
+            }
+            Err(failure) => {
+                tracing::debug!(request_id = exchange.request_id, %failure, "flow failed");
+                fail(session, exchange, &error(&failure)).await
+            }
+        },
+    }
+}
+
+/// A flow's failure as ours: the operator's detail stays inside.
+fn error(fail: &Fail) -> Error {
+    Error::Flow {
+        status: fail.status.as_u16(),
+        code: fail.code.to_owned(),
+        message: fail.message.clone().into_owned(),
+        retry_after: (fail.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+    }
+}
+
+/// Reads the whole body, within the route's bound and the time that bodies may take.
+async fn read_body(
+    session: &mut Session,
+    exchange: &Exchange,
+    plan: &Plan,
+    route: &Route,
+) -> std::result::Result<Bytes, Error> {
+    let limits = &plan.document.limits;
+    let max = route.body_bytes.unwrap_or(limits.body_bytes);
+    if content_length(&session.req_header().headers).is_some_and(|length| length > max as u64) {
+        return Err(Error::BodyTooLarge);
+    }
+    if session.as_downstream_mut().is_body_done() {
+        return Ok(Bytes::new());
+    }
+    let gone = |_| Error::ClientGone;
+    if session.req_header().headers.contains_key(header::EXPECT) {
+        session.as_downstream_mut().write_continue_response().await.map_err(gone)?;
+    }
+    exchange.waiting(Cause::Read, Name::NONE, None);
+    let read = async {
+        let mut body = BytesMut::new();
+        while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(gone)? {
+            if body.len() + piece.len() > max {
+                return Err(Error::BodyTooLarge);
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.freeze())
+    };
+    tokio::time::timeout(limits.body_timeout, read).await.unwrap_or(Err(Error::BodyTimeout))
+}

@@ -1,0 +1,178 @@
+//! A proxied request on its way: its seat, its tries, and the effect node that each try is in the timeline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error as PingoraError, ErrorType, Result};
+use pingora_http::RequestHeader;
+use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
+use zerver_telemetry::id::traceparent;
+use zerver_telemetry::names::Name;
+use zerver_telemetry::recorder::Opening;
+
+use crate::admission::{self, Permit};
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::keys::Keys;
+use crate::reply::REQUEST_ID;
+use crate::upstream::Upstream;
+use crate::upstream::peer::Picked;
+
+/// A proxied request on its way.
+pub(crate) struct Proxying {
+    upstream: Arc<Upstream>,
+    permit: Permit,
+    tries: u16,
+    /// The effect of the try that is under way.
+    node: Option<NodeId>,
+    peer: Option<Picked>,
+    status: u16,
+}
+
+impl Proxying {
+    pub(crate) fn new(upstream: Arc<Upstream>, permit: Permit) -> Self {
+        Self { upstream, permit, tries: 0, node: None, peer: None, status: 0 }
+    }
+
+    /// Chooses a peer for the next try and opens its effect.
+    pub(crate) fn begin_try(
+        &mut self,
+        exchange: &mut Exchange,
+        keys: &Keys,
+        method: &Method,
+        has_body: bool,
+    ) -> Result<Box<HttpPeer>> {
+        let left = exchange.time_left();
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(PingoraError::explain(ErrorType::ReadTimedout, "the request's time ran out").into_up());
+        }
+        let tried = self.peer.take();
+        let picked = self.upstream.pick(tried.as_deref());
+        let address = picked.as_ref().and_then(|peer| peer.address());
+        let (Some(peer), Some(address)) = (picked, address) else {
+            return Err(PingoraError::explain(ErrorType::Custom(NO_PEER), "the upstream has no address").into_up());
+        };
+        self.tries += 1;
+        let log = exchange.log();
+        let mut opening = Opening::running(self.upstream.id, NodeKind::Effect, NodeId::ROOT)
+            .in_state(Cause::Io, self.upstream.id);
+        opening.attempt = self.tries;
+        let node = log.open(log.now(), opening);
+        log.attr_text(node, keys.method, method.as_str());
+        log.attr_name(node, keys.peer, peer.name);
+        log.attr_text(node, keys.server_address, &address.ip().to_string());
+        log.attr_int(node, keys.server_port, i64::from(address.port()));
+        if has_body {
+            exchange.waiting(Cause::Read, keys.client, None);
+        } else {
+            exchange.waiting(Cause::Join, Name::NONE, Some(node));
+        }
+        let http_peer = self.upstream.http_peer(address, left);
+        self.node = Some(node);
+        self.peer = Some(peer);
+        Ok(Box::new(http_peer))
+    }
+
+    /// No connection. Whether another try may be made.
+    pub(crate) fn failed_to_connect(&mut self, exchange: &Exchange) -> bool {
+        if let Some(peer) = &self.peer {
+            peer.failed(exchange.log().recorder().clock());
+        }
+        self.close(exchange, Outcome::Error, 0, Error::UpstreamConnect.name());
+        self.tries < self.upstream.settings.tries
+    }
+
+    pub(crate) fn connected(&self, exchange: &Exchange, keys: &Keys, reused: bool) {
+        if let (Some(peer), Some(node)) = (&self.peer, self.node) {
+            peer.connected();
+            exchange.log().attr_bool(node, keys.reused, reused);
+        }
+    }
+
+    /// Adds to the upstream's request what it needs to know: who asked, for which host, under which trace, until when.
+    pub(crate) fn dress(&self, exchange: &Exchange, host: &str, request: &mut RequestHeader) -> Result<()> {
+        let log = exchange.log();
+        let client = exchange.client.ip();
+        let forwarded = match request.headers.get("x-forwarded-for").map(HeaderValue::to_str) {
+            Some(Ok(before)) => format!("{before}, {client}"),
+            _ => client.to_string(),
+        };
+        request.insert_header("x-forwarded-for", forwarded)?;
+        request.insert_header("x-forwarded-proto", "http")?;
+        if !request.headers.contains_key("x-forwarded-host") {
+            request.insert_header("x-forwarded-host", host)?;
+        }
+        request.insert_header(REQUEST_ID, &exchange.request_id)?;
+        if let Some(node) = self.node {
+            let parent = traceparent(log.trace_id(), log.span_id(node), log.sampled());
+            request.insert_header("traceparent", parent)?;
+        }
+        if let Some(left) = exchange.time_left() {
+            // A little is kept for the way back.
+            let left = left.saturating_sub((left / 20).max(Duration::from_millis(1)));
+            request.insert_header("x-request-timeout-ms", left.as_millis().max(1).to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The whole request is with the upstream: from now on it is waited for.
+    pub(crate) fn request_sent(&self, exchange: &Exchange) {
+        exchange.waiting(Cause::Join, Name::NONE, self.node);
+    }
+
+    /// The head of the answer came; its body streams from here on, in pieces too many to write down one by one.
+    pub(crate) fn answered(&mut self, exchange: &Exchange, status: u16) {
+        self.status = status;
+        exchange.waiting(Cause::Io, self.upstream.id, None);
+        let log = exchange.log();
+        log.fold(log.now(), Cause::Run, Name::NONE);
+    }
+
+    /// The body's last piece came.
+    pub(crate) fn body_ended(&mut self, exchange: &Exchange) {
+        let (outcome, error) =
+            if self.status >= 500 { (Outcome::Error, "upstream_status") } else { (Outcome::Ok, "") };
+        self.close(exchange, outcome, self.status, error);
+    }
+
+    /// The exchange with the upstream broke. Whether another try may be made, as far as their number goes.
+    pub(crate) fn broke(&mut self, exchange: &Exchange, error: &Error) -> bool {
+        let outcome = match error {
+            Error::ClientGone => Outcome::Cancelled,
+            Error::UpstreamTimeout | Error::Deadline => Outcome::Timeout,
+            _ => Outcome::Error,
+        };
+        self.close(exchange, outcome, self.status, error.name());
+        self.tries < self.upstream.settings.tries
+    }
+
+    /// The request is over: the seat is given back, and the limit learns.
+    pub(crate) fn finish(mut self, exchange: &Exchange, status: u16) {
+        let gone = exchange.is_client_gone();
+        if self.node.is_some() {
+            let outcome = if gone { Outcome::Cancelled } else { Outcome::Ok };
+            self.close(exchange, outcome, self.status, "");
+        }
+        match (gone, self.status, status) {
+            // The upstream goes on working on what nobody reads any more: its seat is kept until it would have ended.
+            (true, 0, _) => self.permit.linger(admission::Outcome::ClientGone),
+            (true, ..) => self.permit.done(admission::Outcome::ClientGone),
+            (false, 0, 504) => self.permit.done(admission::Outcome::Timeout),
+            (false, 0, _) | (false, 500.., _) => self.permit.done(admission::Outcome::Failed),
+            (false, ..) => self.permit.done(admission::Outcome::Good),
+        }
+    }
+
+    fn close(&mut self, exchange: &Exchange, outcome: Outcome, status: u16, error: &str) {
+        if let Some(node) = self.node.take() {
+            let log = exchange.log();
+            let error = if error.is_empty() { Name::NONE } else { log.name(error) };
+            log.close(log.now(), node, outcome, status, error);
+        }
+    }
+}
+
+/// The pingora error that says that there is no peer to try.
+pub(super) const NO_PEER: &str = "NoPeer";

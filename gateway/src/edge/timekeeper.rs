@@ -1,0 +1,56 @@
+//! Wraps pingora's handler so that every request's future is measured from the outside.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use zerver_telemetry::clock::Clock;
+
+use super::phases::Phases;
+use crate::probe::{Probe, Timed};
+
+tokio::task_local! {
+    /// The probe of the request whose future is being polled: the way from the wrapper to the request's first phase,
+    /// which pingora calls without an argument of ours.
+    static PROBE: Arc<Probe>;
+}
+
+/// The probe of the request that is being polled; a new one outside of any.
+pub(super) fn current_probe(clock: &Clock) -> Arc<Probe> {
+    PROBE.try_with(Arc::clone).unwrap_or_else(|_| Probe::new(clock.clone()))
+}
+
+/// pingora's handler, measured.
+pub(crate) struct Timekeeper {
+    pub(crate) proxy: Arc<HttpProxy<Phases>>,
+    pub(crate) clock: Clock,
+    pub(crate) options: HttpServerOptions,
+}
+
+#[async_trait]
+impl HttpServerApp for Timekeeper {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let probe = Probe::new(self.clock.clone());
+        PROBE.scope(Arc::clone(&probe), Timed::new(self.proxy.process_new_http(session, shutdown), probe)).await
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        Some(default_h2_options())
+    }
+
+    async fn http_cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}

@@ -1,0 +1,69 @@
+//! What a running gateway shares among its listeners: the plan of the moment, the recorder, the collector, the counts.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use zerver_telemetry::names::{Name, Names};
+use zerver_telemetry::recorder::Recorder;
+
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::keys::Keys;
+use crate::plan::Plan;
+
+/// What a running gateway shares.
+pub struct Live {
+    /// Records every request.
+    pub recorder: Recorder,
+    /// The attribute keys.
+    pub keys: Keys,
+    /// Well-known attribute values.
+    pub words: Words,
+    plan: ArcSwap<Plan>,
+}
+
+/// Attribute values that are known beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// `http`
+    pub http: Name,
+    /// `1.1`
+    pub http1: Name,
+    /// `2`
+    pub http2: Name,
+}
+
+impl Words {
+    fn new(names: &Names) -> Self {
+        Self { http: names.intern("http"), http1: names.intern("1.1"), http2: names.intern("2") }
+    }
+}
+
+impl Live {
+    /// A gateway that serves this plan.
+    #[must_use]
+    pub fn new(recorder: Recorder, keys: Keys, plan: Plan) -> Arc<Self> {
+        let words = Words::new(recorder.names());
+        Arc::new(Self { recorder, keys, words, plan: ArcSwap::from_pointee(plan) })
+    }
+
+    /// The plan of the moment. A request keeps it to its end.
+    #[must_use]
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
+    /// Serves this plan from the next request on. Requests under way keep theirs.
+    pub fn swap(&self, plan: Plan) {
+        self.plan.store(Arc::new(plan));
+    }
+
+    /// The share of new traces that are sampled.
+    #[must_use]
+    pub fn sample(&self) -> f64 {
+        self.plan.load().document.telemetry.otlp.sample
+    }
+
+    /// Counts a refusal on the spot, so that a lost timeline does not make the number lie.
+    pub fn count_refusal(&self, _exchange: &Exchange, _error: &Error) {}
+}

@@ -1,0 +1,171 @@
+//! What happens to every request before it is answered, station by station; nothing here knows the edge.
+//!
+//! Proxy routes, flow routes and fixed replies take the same way: route → limits → rate limit → admission → target.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
+use zerver_telemetry::event::{Cause, NodeId};
+use zerver_telemetry::names::Name;
+
+use crate::admission::{Ask, Permit, TenantKey};
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::keys::Keys;
+use crate::plan::{Plan, Route, Target, Tenant};
+use crate::route::table::{Asked, Found};
+use crate::upstream::Upstream;
+
+/// A request's head, as the stations see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The host asked for, without its port.
+    pub host: &'a str,
+    /// The path, without its query, as the client sent it.
+    pub path: &'a str,
+    /// The query, without the question mark.
+    pub query: &'a str,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// Where the client is.
+    pub client: SocketAddr,
+    /// Bytes of the head as they came, 0 when not known.
+    pub bytes: usize,
+}
+
+/// A request that may be answered.
+pub struct Entered {
+    /// Its route.
+    pub route: Arc<Route>,
+    /// The values of the path's parameters.
+    pub params: Vec<(String, String)>,
+    /// The seat at its upstream, for proxy routes.
+    pub seat: Option<(Arc<Upstream>, Permit)>,
+}
+
+/// Takes a request through the stations.
+///
+/// # Errors
+/// The [`Error`] of the station that refused it.
+///
+/// # Cancel safety
+/// Dropping the future leaves the queue; a seat that was taken is given back.
+pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head<'_>) -> Result<Entered, Error> {
+    // The head is within its bounds, and names its host.
+    limits(plan, head)?;
+
+    // One route, by what the configuration says of host, path, method, headers and query.
+    let (route, params) = find(plan, head)?;
+    let log = exchange.log().clone();
+    log.route(route.id, route.flow_name(), plan.version);
+    let tenant = tenant(&route.tenant, head);
+    if let Some(tenant) = &tenant {
+        log.attr_text(NodeId::ROOT, keys.tenant, tenant);
+    }
+    for (name, key) in &route.note_headers {
+        if let Some(value) = head.headers.get(name).and_then(|value| value.to_str().ok()) {
+            log.attr_text(NodeId::ROOT, *key, value);
+        }
+    }
+    if let Some(timeout) = route.timeout {
+        exchange.set_timeout(timeout);
+    }
+    if let (Some(max), Some(length)) = (route.body_bytes, content_length(head.headers))
+        && length > max as u64
+    {
+        return Err(Error::BodyTooLarge);
+    }
+
+    // Every rate limit the route names.
+    for limit in &route.rate_limits {
+        let verdict = limit.check(head.headers, head.client, &route.text);
+        if let Some(refusal) = verdict {
+            log.attr_text(NodeId::ROOT, keys.limit, limit.name());
+            return Err(Error::RateLimited {
+                limit: limit.name().to_owned(),
+                retry_after: refusal.retry_after,
+                fields: refusal.fields,
+            });
+        }
+    }
+
+    // A seat at the upstream. Flows take theirs effect by effect.
+    let seat = match &route.target {
+        Target::Upstream(upstream) => {
+            Some((Arc::clone(upstream), seat(upstream, keys, exchange, &route, tenant.as_deref()).await?))
+        }
+        Target::Flow(_) | Target::Reply(_) => None,
+    };
+    Ok(Entered { route, params, seat })
+}
+
+fn limits(plan: &Plan, head: Head<'_>) -> Result<(), Error> {
+    let limits = &plan.document.limits;
+    if head.host.is_empty() {
+        return Err(Error::BadRequest("it names no host"));
+    }
+    if head.bytes > limits.head_bytes || head.headers.len() > limits.headers {
+        return Err(Error::HeadTooLarge);
+    }
+    if head.path.len() + head.query.len() > limits.path_bytes {
+        return Err(Error::PathTooLong);
+    }
+    Ok(())
+}
+
+fn find(plan: &Plan, head: Head<'_>) -> Result<(Arc<Route>, Vec<(String, String)>), Error> {
+    let Head { method, host, path, query, headers, .. } = head;
+    match plan.routes.find(Asked { host, method, path, query, headers }) {
+        Found::Route(route, params) => {
+            let params = params.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            Ok((Arc::clone(route), params))
+        }
+        Found::WrongMethod(allow) => Err(Error::MethodNotAllowed { allow }),
+        Found::Nothing => Err(Error::NoRoute),
+    }
+}
+
+/// Takes a seat at the upstream's gate, waiting as long as the gate's queue allows.
+async fn seat(
+    upstream: &Upstream,
+    keys: &Keys,
+    exchange: &Exchange,
+    route: &Route,
+    tenant: Option<&str>,
+) -> Result<Permit, Error> {
+    let tenant = tenant.map_or_else(TenantKey::default, |name| TenantKey::unverified(name.as_bytes()));
+    let ask = || Ask { class: route.class, tenant, deadline: exchange.deadline };
+    let log = exchange.log();
+    if let Some(permit) = upstream.gate.try_enter(&ask()) {
+        return Ok(permit);
+    }
+    log.attr_int(NodeId::ROOT, keys.in_flight, i64::from(upstream.gate.in_use()));
+    log.attr_int(NodeId::ROOT, keys.waiting, upstream.gate.waiting() as i64);
+    exchange.waiting(Cause::Permit, upstream.id, None);
+    let seat = upstream.gate.enter(&ask()).await;
+    exchange.waiting(Cause::Io, Name::NONE, None);
+    seat.map_err(|shed| Error::Shed {
+        reason: shed.reason.as_str(),
+        retry_after: u32::try_from(shed.retry_after.as_secs()).unwrap_or(u32::MAX),
+    })
+}
+
+/// Whose request it is.
+fn tenant(rule: &Tenant, head: Head<'_>) -> Option<String> {
+    match rule {
+        Tenant::None => None,
+        Tenant::ClientIp => Some(head.client.ip().to_string()),
+        Tenant::Header(name) => {
+            head.headers.get(name).and_then(|value| value.to_str().ok()).map(|value| value.chars().take(64).collect())
+        }
+    }
+}
+
+/// What `content-length` says.
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}

@@ -1,0 +1,155 @@
+//! What the HTTP effects of flows call: hyper's pooled client, behind the upstream's gate and balancer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hashbrown::HashMap;
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
+use zerver_telemetry::event::Cause;
+
+use super::Upstream;
+use super::peer::Picked;
+use crate::admission::{Ask, Class, Outcome, TenantKey};
+use crate::config::document::{self, Protocol};
+use crate::keys::Keys;
+
+/// The most bytes of an answer that a flow is given: 8 MiB.
+const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// An upstream's pooled connections for effects.
+pub(super) struct Client {
+    pooled: Pooled<HttpConnector, Full<Bytes>>,
+    read_timeout: Duration,
+}
+
+impl Client {
+    pub(super) fn new(settings: &document::Upstream) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(settings.timeouts.connect));
+        connector.set_nodelay(true);
+        let pooled = Pooled::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(settings.timeouts.idle)
+            .http2_only(settings.protocol == Protocol::Http2)
+            .build(connector);
+        Self { pooled, read_timeout: settings.timeouts.read }
+    }
+}
+
+/// Performs the effects of flows through the gateway's upstreams.
+pub struct Effects {
+    upstreams: HashMap<String, Arc<Upstream>>,
+    keys: Keys,
+}
+
+impl Effects {
+    /// Effects that reach these upstreams.
+    #[must_use]
+    pub fn new(upstreams: impl IntoIterator<Item = Arc<Upstream>>, keys: Keys) -> Self {
+        Self { upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), upstream)).collect(), keys }
+    }
+
+    /// One call: a seat, a peer, and tries while they may help.
+    async fn call(&self, call: HttpCall, traced: Traced) -> Result<HttpAnswer, EffectError> {
+        let upstream =
+            self.upstreams.get(&call.target).ok_or_else(|| EffectError::UnknownTarget(call.target.clone()))?;
+        let Traced { log, node, .. } = &traced;
+        let ask = || Ask { class: Class::Interactive, tenant: TenantKey::default(), deadline: call.deadline };
+        let permit = match upstream.gate.try_enter(&ask()) {
+            Some(permit) => permit,
+            None => {
+                log.attr_int(*node, self.keys.in_flight, i64::from(upstream.gate.in_use()));
+                log.attr_int(*node, self.keys.waiting, upstream.gate.waiting() as i64);
+                log.state(log.now(), *node, Cause::Permit, upstream.id, None);
+                let permit = upstream.gate.enter(&ask()).await;
+                log.state(log.now(), *node, Cause::Io, upstream.id, None);
+                permit.map_err(|shed| EffectError::Refused(shed.reason.as_str().to_owned()))?
+            }
+        };
+        let again = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        let mut tried: Option<Picked> = None;
+        let mut tries = 0;
+        let answer = loop {
+            tries += 1;
+            let Some(peer) = upstream.pick(tried.as_deref()) else {
+                break Err(EffectError::Connect("no peer has an address".into()));
+            };
+            log.attr_name(*node, self.keys.peer, peer.name);
+            let answer = upstream.client.send(&call, &peer).await;
+            match &answer {
+                Ok(_) => peer.connected(),
+                Err(EffectError::Connect(_)) => peer.failed(log.recorder().clock()),
+                Err(_) => {}
+            }
+            // A connection that could not be made carried nothing; a broken one may have, so only reads go again.
+            let may_help = match &answer {
+                Err(EffectError::Connect(_)) => true,
+                Err(EffectError::Broken(_)) => again,
+                _ => false,
+            };
+            if !may_help || tries >= upstream.settings.tries {
+                break answer;
+            }
+            tried = Some(peer);
+        };
+        permit.done(match &answer {
+            Ok(answer) if answer.status.is_server_error() => Outcome::Failed,
+            Ok(_) => Outcome::Good,
+            Err(EffectError::Timeout) => Outcome::Timeout,
+            Err(_) => Outcome::Failed,
+        });
+        answer
+    }
+}
+
+impl Client {
+    async fn send(&self, call: &HttpCall, peer: &Picked) -> Result<HttpAnswer, EffectError> {
+        let address = peer.address().ok_or_else(|| EffectError::Connect(format!("{} is not resolved", peer.text)))?;
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(address.to_string())
+            .path_and_query(call.path_and_query.as_str())
+            .build()
+            .map_err(|error| EffectError::BadCall(format!("`{}`: {error}", call.path_and_query)))?;
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = call.headers.clone();
+        let exchange = async {
+            let (head, body) = self.pooled.request(request).await.map_err(failure)?.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|error| {
+                if error.is::<http_body_util::LengthLimitError>() {
+                    EffectError::TooLarge { limit: ANSWER_BYTES }
+                } else {
+                    EffectError::Broken(error.to_string())
+                }
+            })?;
+            Ok(HttpAnswer { status: head.status, headers: head.headers, body: body.to_bytes() })
+        };
+        tokio::time::timeout(self.read_timeout, exchange).await.unwrap_or(Err(EffectError::Timeout))
+    }
+}
+
+fn failure(error: ClientError) -> EffectError {
+    let text = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    if error.is_connect() { EffectError::Connect(text) } else { EffectError::Broken(text) }
+}
+
+impl Adapter for Effects {
+    fn http<'a>(&'a self, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+        self.call(call, traced).boxed()
+    }
+
+    fn has_target(&self, name: &str) -> bool {
+        self.upstreams.contains_key(name)
+    }
+}
