@@ -3,9 +3,28 @@
 //! Pure functions over [`Timeline`]s: no clock, no I/O. The viewer, `zerver compare` and the admin API all call
 //! [`compare`]. The method is described in `docs/comparison.md`.
 
+mod critical_path;
+mod align;
+mod cohorts;
+mod attribute;
+mod score;
+mod search;
+mod cause;
+mod verdict;
+mod difference;
+mod compare;
+mod usual;
+mod what_if;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::Cause;
+
+pub use compare::compare;
+pub use critical_path::{Piece, critical_path};
+pub use usual::{Usual, WhySlow, nearest_fast};
+pub use verdict::{mark_words, reason_words};
+pub use what_if::{slack, what_if};
 
 /// What lies between a fast cohort A and a slow cohort B of one route.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,220 @@
+//! The critical path of one request: which node, in which state, each nanosecond of its latency was spent on.
+
+use std::sync::Arc;
+
+use crate::event::{Cause, NodeId, Outcome};
+use crate::timeline::Timeline;
+
+/// One stretch of the critical path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// The node the request was held up by.
+    pub node: NodeId,
+    /// That node's path, as [`Timeline::path`] writes it; empty for the request itself.
+    pub place: Arc<str>,
+    /// 1 for the first attempt.
+    pub attempt: u16,
+    /// What the node did. [`Cause::Join`] only where no recorded node explains the wait.
+    pub cause: Cause,
+    /// The permit, upstream, timer or limit waited for.
+    pub name: Option<Arc<str>>,
+    /// Its beginning, nanoseconds since the request's start.
+    pub from_ns: u64,
+    /// Its end.
+    pub to_ns: u64,
+    /// True when recorded wakes led here; false when the walk had to guess (a lost event, a foreign trace).
+    pub exact: bool,
+}
+
+impl Piece {
+    /// Its length in nanoseconds.
+    #[must_use]
+    pub const fn len_ns(&self) -> u64 {
+        self.to_ns - self.from_ns
+    }
+}
+
+/// The critical path of a request, from its start to its end.
+///
+/// The pieces are in order, disjoint, and cover `0..latency_ns` to the nanosecond. The walk goes back from the end: a
+/// state counts as itself, a wait for children ([`Cause::Join`]) counts as whatever the child that ended it was doing,
+/// and before a node's first state comes the node whose end made it ready. Where a wake or an `after` is missing, the
+/// child that ended last stands in, and the piece says so.
+///
+/// Bad input cannot make it fail or run long: nodes that are not there are ignored, and the number of pieces is
+/// bounded by the number of states and nodes. Cost: linear in the states of a sane timeline.
+#[must_use]
+pub fn critical_path(timeline: &Timeline) -> Vec<Piece> {
+    let mut places: Vec<Option<Arc<str>>> = vec![None; timeline.nodes.len()];
+    let steps = walk(timeline);
+    let mut pieces = Vec::with_capacity(steps.len());
+    for step in steps {
+        let node = &timeline.nodes[step.node];
+        let place = places[step.node].get_or_insert_with(|| timeline.path(node.id).into());
+        pieces.push(Piece {
+            node: node.id,
+            place: Arc::clone(place),
+            attempt: node.attempt,
+            cause: step.cause,
+            name: step.state.and_then(|at| node.states[at].name.clone()),
+            from_ns: step.from,
+            to_ns: step.to,
+            exact: step.exact,
+        });
+    }
+    pieces
+}
+
+/// A piece that borrows nothing and allocates nothing, for walking many requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    /// Its node's place in the timeline.
+    pub(crate) node: usize,
+    /// The state it is a part of; none for time no state accounts for.
+    pub(crate) state: Option<usize>,
+    pub(crate) cause: Cause,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) exact: bool,
+}
+
+impl Step {
+    pub(crate) const fn len(&self) -> u64 {
+        self.to - self.from
+    }
+}
+
+/// A stretch of a node's life that is still to be walked, from its end backwards.
+struct Frame {
+    node: usize,
+    /// `states[..states]` are not visited yet.
+    states: usize,
+    lo: u64,
+    hi: u64,
+    /// The chain of joins that led here.
+    join: usize,
+    exact: bool,
+}
+
+/// A node that waits, and the join around it.
+struct Join {
+    waiter: usize,
+    outer: usize,
+}
+
+/// The outermost join: the request, which its client waits for.
+const OUTERMOST: usize = 0;
+
+/// The walk behind [`critical_path`].
+pub(crate) fn walk(timeline: &Timeline) -> Vec<Step> {
+    let nodes = &timeline.nodes;
+    let latency = timeline.latency_ns;
+    let mut steps: Vec<Step> = Vec::with_capacity(24);
+    if nodes.is_empty() || latency == 0 {
+        return steps;
+    }
+    // A sane walk visits each state about once. The budget is what keeps a hostile recording from being expensive.
+    let states: usize = nodes.iter().map(|node| node.states.len()).sum();
+    let mut budget = 4 * (states + nodes.len()) + 16;
+    let mut joins = vec![Join { waiter: 0, outer: OUTERMOST }];
+    let mut stack = vec![whole(timeline, 0, 0, latency, OUTERMOST, true)];
+    while let Some(frame) = stack.pop() {
+        let node = &nodes[frame.node];
+        let waiter = joins[frame.join].waiter;
+        let (lo, mut hi, mut at) = (frame.lo, frame.hi, frame.states);
+        if hi <= lo {
+            continue;
+        }
+        if budget == 0 {
+            unaccounted(&mut steps, waiter, lo, hi);
+            continue;
+        }
+        budget -= 1;
+        let mut entered = false;
+        while at > 0 && hi > lo {
+            let state = &node.states[at - 1];
+            let (from, to) = (state.from_ns.clamp(lo, hi), state.to_ns.clamp(lo, hi));
+            if to <= from {
+                at -= 1;
+                continue;
+            }
+            // Between the end of the node that made it ready or woke it and the waiter's going on: the waiter's own.
+            unaccounted(&mut steps, waiter, to, hi);
+            hi = from;
+            at -= 1;
+            if state.cause != Cause::Join {
+                let own = Step { node: frame.node, state: Some(at), cause: state.cause, from, to, exact: frame.exact };
+                steps.push(own);
+                continue;
+            }
+            let recorded = node.states.get(at + 1).and_then(|next| next.woken_by).map(|id| usize::from(id.0));
+            let recorded =
+                recorded.filter(|&waker| waker < nodes.len() && !waits(&joins, frame.join, frame.node, waker));
+            let waker = recorded.or_else(|| last_to_end(timeline, frame.node, from, to));
+            let Some(waker) = waker.filter(|&waker| !waits(&joins, frame.join, frame.node, waker)) else {
+                unaccounted(&mut steps, frame.node, from, to);
+                continue;
+            };
+            joins.push(Join { waiter: frame.node, outer: frame.join });
+            let exact = frame.exact && recorded.is_some();
+            stack.push(Frame { states: at, hi, ..frame });
+            stack.push(whole(timeline, waker, from, to, joins.len() - 1, exact));
+            entered = true;
+            break;
+        }
+        if entered || hi <= lo {
+            continue;
+        }
+        // Before its first state: the node whose end made it ready. It opened earlier, which bounds the chain.
+        let after = node.after.map(|id| usize::from(id.0)).filter(|&after| after < frame.node);
+        let before = after.or_else(|| (waiter != frame.node).then(|| last_to_end(timeline, waiter, lo, hi)).flatten());
+        match before {
+            Some(before) if before != frame.node && !waits(&joins, frame.join, waiter, before) => {
+                let exact = frame.exact && after.is_some();
+                stack.push(whole(timeline, before, lo, hi, frame.join, exact));
+            }
+            _ => unaccounted(&mut steps, waiter, lo, hi),
+        }
+    }
+    steps.reverse();
+    steps
+}
+
+/// A frame over all states of a node.
+fn whole(timeline: &Timeline, node: usize, lo: u64, hi: u64, join: usize, exact: bool) -> Frame {
+    Frame { node, states: timeline.nodes[node].states.len(), lo, hi, join, exact }
+}
+
+/// Whether `node` waits, directly or further out, for what is being walked: then it cannot be what it waits for.
+fn waits(joins: &[Join], mut join: usize, waiter: usize, node: usize) -> bool {
+    if node == waiter {
+        return true;
+    }
+    loop {
+        if joins[join].waiter == node {
+            return true;
+        }
+        if join == OUTERMOST {
+            return false;
+        }
+        join = joins[join].outer;
+    }
+}
+
+/// Time that no recorded state explains stays with the node that waited.
+fn unaccounted(steps: &mut Vec<Step>, waiter: usize, from: u64, to: u64) {
+    if from < to {
+        steps.push(Step { node: waiter, state: None, cause: Cause::Join, from, to, exact: false });
+    }
+}
+
+/// The child of `parent` that ended last within `lo..=hi`: the best guess at what a wait was for.
+fn last_to_end(timeline: &Timeline, parent: usize, lo: u64, hi: u64) -> Option<usize> {
+    let children = timeline.nodes.iter().enumerate().skip(parent + 1);
+    children
+        .filter(|(_, node)| node.parent.is_some_and(|id| usize::from(id.0) == parent))
+        .filter(|(_, node)| node.end_ns > lo && node.end_ns <= hi && node.start_ns < hi)
+        .filter(|(_, node)| !matches!(node.outcome, Outcome::Cancelled | Outcome::Skipped))
+        .max_by_key(|(_, node)| node.end_ns)
+        .map(|(place, _)| place)
+}
