@@ -16,6 +16,8 @@ mod inflight;
 pub mod recorder;
 pub mod timeline;
 mod assemble;
+pub mod promote;
+pub mod metrics;
 pub mod explain;
 
 pub use inflight::Running;

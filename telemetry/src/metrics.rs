@@ -1,0 +1,3 @@
+//! The metrics of one gateway.
+
+pub mod histogram;
