@@ -17,6 +17,7 @@ pub mod recorder;
 pub mod timeline;
 mod assemble;
 pub mod promote;
+pub mod exemplars;
 pub mod metrics;
 pub mod explain;
 
