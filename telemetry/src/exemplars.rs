@@ -120,7 +120,10 @@ struct Entry {
 
 impl Entry {
     fn reasons(&self) -> usize {
-        usize::from(self.recent) + usize::from(self.slow) + usize::from(self.error) + usize::from(self.uniform.is_some())
+        usize::from(self.recent)
+            + usize::from(self.slow)
+            + usize::from(self.error)
+            + usize::from(self.uniform.is_some())
     }
 
     fn weight(&self) -> f32 {
@@ -170,7 +173,8 @@ pub fn estimated_bytes(timeline: &Timeline) -> usize {
     use crate::timeline::{Node, State, Value};
     let attr = size_of::<(Arc<str>, Value)>();
     let node = |node: &Node| {
-        let texts: usize = node.attrs.iter().map(|(_, value)| if let Value::Text(t) = value { t.len() } else { 0 }).sum();
+        let texts: usize =
+            node.attrs.iter().map(|(_, value)| if let Value::Text(t) = value { t.len() } else { 0 }).sum();
         size_of::<Node>() + node.states.capacity() * size_of::<State>() + node.attrs.capacity() * attr + texts
     };
     size_of::<Timeline>() + size_of::<Entry>() + timeline.nodes.iter().map(node).sum::<usize>()

@@ -19,6 +19,7 @@ mod assemble;
 pub mod promote;
 pub mod exemplars;
 pub mod metrics;
+pub mod export;
 pub mod explain;
 
 pub use inflight::Running;
