@@ -57,6 +57,7 @@ pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names) -> Option<T
     // Numbers become places: a node whose opening was lost leaves no hole.
     let place = |node: Option<NodeId>| node.and_then(|n| places.get(usize::from(n.0)).copied().flatten()).map(NodeId);
     let ns = |at: Ticks| clock.nanos_between(start, at);
+    let seed = book.seed.load(Relaxed);
     let nodes: Vec<Node> = drafts
         .iter()
         .enumerate()
@@ -73,6 +74,8 @@ pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names) -> Option<T
             };
             Node {
                 id: NodeId(number as u16),
+                // By the number it was opened with, not by its place: that is what `Log::span_id` handed out.
+                span_id: span_id(seed, draft.number),
                 parent: if number == 0 { None } else { place(draft.parent).or(Some(NodeId::ROOT)) },
                 after: place(draft.after),
                 name: names.get(draft.name),
@@ -95,7 +98,7 @@ pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names) -> Option<T
     Some(Timeline {
         seq: 0,
         trace_id: TraceId((half(0) << 64) | half(1)),
-        span_id: span_id(book.seed.load(Relaxed), 0),
+        span_id: span_id(seed, 0),
         parent_span_id: (parent != 0).then_some(SpanId(parent)),
         sampled: book.sampled.load(Relaxed) != 0,
         route: if route.is_empty() { Arc::from("(none)") } else { route },
@@ -119,6 +122,7 @@ fn find<'a>(drafts: &'a mut [Draft], places: &[Option<u16>], node: NodeId) -> Op
 
 /// A node while its records are gathered.
 struct Draft {
+    number: u16,
     at: Ticks,
     name: Name,
     kind: NodeKind,
@@ -143,11 +147,12 @@ struct Mark {
 
 impl Draft {
     fn open(at: Ticks, event: Event) -> Option<Self> {
-        let Event::Open { name, kind, parent, after, attempt, occurrence, cause, cause_name, .. } = event else {
+        let Event::Open { node, name, kind, parent, after, attempt, occurrence, cause, cause_name } = event else {
             return None;
         };
         let first = Mark { at, cause, name: cause_name, woken_by: None, worker: 0 };
         Some(Self {
+            number: node.0,
             at,
             name,
             kind,
@@ -291,6 +296,23 @@ mod tests {
         let t = read(&recorder).remove(0);
         assert_eq!((t.outcome, t.nodes[1].outcome, t.latency_ns), (Outcome::Cancelled, Outcome::Cancelled, 3_000_000));
         assert_eq!(recorder.counters().in_flight, 0);
+    }
+
+    #[test]
+    fn span_ids_are_those_handed_out_even_where_an_opening_was_lost() {
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let rec = recorder.start(clock.now(), None, true);
+        let name = recorder.names().intern("quotes");
+        let opening = Opening::running(name, NodeKind::Effect, NodeId::ROOT);
+        // A number taken by a task that never came to write its opening leaves a hole before the next.
+        rec.skip_node_number();
+        let effect = rec.open(clock.now(), opening);
+        let sent = rec.span_id(effect);
+        rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
+        let t = read(&recorder).remove(0);
+        assert_eq!((effect, t.nodes[1].id, t.nodes[1].span_id), (NodeId(2), NodeId(1), sent));
+        assert_eq!(t.root().span_id, t.span_id);
     }
 
     #[test]

@@ -16,6 +16,10 @@ mod inflight;
 pub mod recorder;
 pub mod timeline;
 mod assemble;
+pub mod promote;
+pub mod exemplars;
+pub mod metrics;
+pub mod export;
 pub mod explain;
 
 pub use inflight::Running;

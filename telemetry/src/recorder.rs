@@ -323,6 +323,18 @@ impl Log {
         self.book.sampled.load(Relaxed) != 0
     }
 
+    /// Sets the sampled flag, for routes with a sampling ratio of their own. Only before the first call to another
+    /// service goes out: what left with it cannot be taken back.
+    pub fn set_sampled(&self, sampled: bool) {
+        self.book.sampled.store(u32::from(sampled), Relaxed);
+    }
+
+    /// Takes a node number without writing an opening, as a task does that ends between the two.
+    #[cfg(test)]
+    pub(crate) fn skip_node_number(&self) {
+        self.book.next_node();
+    }
+
     /// Says which route, flow and version of the configuration serve the request.
     pub fn route(&self, route: Name, flow: Name, config_version: u32) {
         self.book.route.store(route.0, Relaxed);

@@ -88,6 +88,9 @@ pub enum Kept {
 pub struct Node {
     /// Its number; its place in [`Timeline::nodes`].
     pub id: NodeId,
+    /// Its span, as a `traceparent` sent from it named it; zero in timelines that were not recorded by a gateway.
+    #[serde(default, skip_serializing_if = "is_no_span")]
+    pub span_id: SpanId,
     /// The node it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<NodeId>,
@@ -130,6 +133,11 @@ fn first() -> u16 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
 fn is_first(n: &u16) -> bool {
     *n == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_no_span(id: &SpanId) -> bool {
+    id.0 == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
@@ -336,5 +344,50 @@ impl Timeline {
             return Err("the request's own node does not span the latency".into());
         }
         Ok(())
+    }
+}
+
+/// The timeline that tests share and `docs/timeline.md` shows: a flow of one step with two tries of one effect.
+#[cfg(test)]
+pub(crate) fn sample() -> Timeline {
+    let text = include_str!("../../docs/timeline.md");
+    let (_, rest) = text.split_once("```json\n").expect("the document has an example");
+    let (json, _) = rest.split_once("```").expect("the example ends");
+    serde_json::from_str(json).expect("the documented example is a timeline")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_example_is_a_timeline_and_reads_back_the_same() {
+        let timeline = sample();
+        timeline.check().expect("it holds the rules");
+        let text = serde_json::to_string(&timeline).expect("a timeline is written");
+        assert_eq!(serde_json::from_str::<Timeline>(&text).expect("and read"), timeline);
+        assert_eq!(timeline.path(NodeId(3)), "price.quotes");
+    }
+
+    #[test]
+    fn every_field_that_is_written_is_documented() {
+        let document = include_str!("../../docs/timeline.md");
+        fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(map) => {
+                    for (key, value) in map {
+                        found.push(key.clone());
+                        keys(value, found);
+                    }
+                }
+                serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        keys(&serde_json::to_value(sample()).expect("a timeline is written"), &mut found);
+        for key in found {
+            assert!(document.contains(&format!("| `{key}` |")), "`{key}` is not in the tables of docs/timeline.md");
+        }
     }
 }

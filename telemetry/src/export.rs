@@ -1,0 +1,3 @@
+//! What leaves the gateway.
+
+pub mod prometheus;
