@@ -123,6 +123,8 @@ pub struct Telemetry {
     #[serde(with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub promote_park: Duration,
+    /// Whether every queue and park episode becomes a span (default false; `ZER_VER_DEBUG_JOBS` overrides it).
+    pub debug_jobs: bool,
     /// Timelines kept in memory (default 20,000).
     pub keep: usize,
     /// The export of spans.
@@ -134,6 +136,7 @@ impl Default for Telemetry {
         Self {
             promote_queue: Duration::from_millis(5),
             promote_park: Duration::from_millis(5),
+            debug_jobs: false,
             keep: 20_000,
             otlp: Otlp::default(),
         }

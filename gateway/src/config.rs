@@ -1,0 +1,11 @@
+//! The configuration: one page, the environment over it, and problems that say where and what would be right.
+
+pub mod duration;
+pub mod secret;
+pub mod problem;
+pub mod placed;
+pub mod document;
+pub mod env;
+pub mod file;
+pub mod flows;
+pub mod load;
