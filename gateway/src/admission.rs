@@ -10,10 +10,12 @@ mod limit;
 mod knee;
 mod queue;
 mod desk;
+mod gate;
 #[cfg(test)]
 mod simulation;
 
 pub use class::{Class, TenantKey};
+pub use gate::{Ask, Gate, GateState, LimitState, MoveState, Permit};
 pub use limit::{Bounds, Finish, Knee, Limit, LimitSettings, Move, Outcome, Why};
 pub use queue::QueueSettings;
 pub use shed::{Reason, Shed};

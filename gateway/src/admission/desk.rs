@@ -65,6 +65,8 @@ pub(super) struct Desk<W> {
     /// Mean seat-time, in seconds.
     service: Option<f64>,
     full_since: Option<Duration>,
+    /// The upstream's last sign of life.
+    answered: Duration,
     counts: Counts,
 }
 
@@ -81,6 +83,7 @@ impl<W> Desk<W> {
             pace: Pace::default(),
             service: None,
             full_since: None,
+            answered: Duration::ZERO,
             counts: Counts::default(),
         }
     }
@@ -154,11 +157,15 @@ impl<W> Desk<W> {
     /// The request is over for us, but the upstream still works on it: its seat stays taken. Says for how long.
     ///
     /// The time to one and a half mean answer times, at least a quarter of one: right where answers take about the same
-    /// time each, and not far off where they do not.
+    /// time each, and not far off where they do not. Where the upstream answered nobody since the request went out it is
+    /// perhaps stuck, and the seat is held as long as can be.
     pub(super) fn linger(&mut self, now: Duration, ticket: &Ticket, outcome: Outcome) -> Option<Duration> {
         let mean = self.service.filter(|_| self.linger)?;
         self.learn(now, ticket, outcome);
         self.lingering += 1;
+        if self.answered < ticket.started {
+            return Some(LINGER_MAX);
+        }
         let held = now.saturating_sub(ticket.started).as_secs_f64();
         let more = Duration::try_from_secs_f64((1.5 * mean - held).max(0.25 * mean)).unwrap_or(LINGER_MAX);
         Some(more.min(LINGER_MAX))
@@ -226,6 +233,9 @@ impl<W> Desk<W> {
 
     fn learn(&mut self, now: Duration, ticket: &Ticket, outcome: Outcome) {
         self.counts.finished[outcome as usize] += 1;
+        if matches!(outcome, Outcome::Good | Outcome::Failed) {
+            self.answered = now;
+        }
         let full = self.in_use >= self.limit.current() || self.room.waiting() > 0;
         self.limit.finished(now, Finish { started: ticket.started, outcome, full });
         if outcome != Outcome::ClientGone {

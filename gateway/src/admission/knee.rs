@@ -166,7 +166,7 @@ impl Knee {
         self.bucket.full += u32::from(finish.full);
         self.bucket.rtt_sum += rtt;
         if let Phase::Search { before: Some(_), from, flat: 0 } = self.phase
-            && finish.full
+            && self.bucket.full > 0
             && finish.outcome == Outcome::Good
             && self.limit + 1.0 <= (2.0 * from).min(self.cap)
         {
@@ -213,7 +213,6 @@ impl Knee {
     }
 
     fn learn(&mut self, now: Duration, length: f64, bucket: Bucket) {
-        if std::env::var("TRACE").is_ok() { eprintln!("{:.3} L={:.1} len={length:.3} {:?} base={:?} phase={:?} cap={:.1} top={:?}", now.as_secs_f64(), self.limit, bucket, self.base, self.phase, self.cap, self.top()); }
         let samples = f64::from(bucket.finished);
         let throughput = (samples + f64::from(bucket.presumed) - f64::from(bucket.timeouts)) / length;
         let rtt = bucket.rtt_sum / samples;
@@ -224,8 +223,8 @@ impl Knee {
 
         if let Some(deadline) = self.deadline {
             // Without a queue in the upstream, fewer seats would not make answers shorter, only fewer.
-            let queue = self.base.is_some_and(|base| rtt > HEAD * base);
-            let half = (0.5 * deadline).max(HEAD * self.base.unwrap_or(0.0));
+            let queue = self.base.is_none_or(|base| !self.sure || rtt > HEAD * base);
+            let half = (0.5 * deadline).max(if self.sure { HEAD * self.base.unwrap_or(0.0) } else { 0.0 });
             self.cap = if queue { half * throughput } else { f64::INFINITY };
         }
         if self.phase == Phase::Drain {
@@ -233,7 +232,9 @@ impl Knee {
             return;
         }
 
-        if full < 0.5 {
+        // While it searches, answers that come in bursts leave seats free between them: then less is enough.
+        let limited = if matches!(self.phase, Phase::Search { .. }) { 0.1 } else { 0.5 };
+        if full < limited {
             // Seats to spare: nothing is learnt about the knee, but this is what an answer takes without a queue.
             self.before = None;
             if full <= 0.05 && measured {

@@ -21,6 +21,19 @@ pub enum Outcome {
     ClientGone,
 }
 
+impl Outcome {
+    /// The word for it in labels and on screens.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
 /// One seat given back.
 #[derive(Clone, Copy, Debug)]
 pub struct Finish {

@@ -19,13 +19,11 @@ use super::shed::Reason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueSettings {
-    /// The longest wait of interactive and critical requests, or the time one answer takes where that is longer; a quarter
-    /// of what is left of the deadline if that is less.
+    /// The longest wait of interactive and critical requests; a quarter of what is left of the deadline if that is less.
     #[serde(with = "crate::config::duration")]
     #[schemars(schema_with = "crate::config::duration::schema")]
     pub interactive_wait: Duration,
-    /// The longest wait of batch requests, or the time one answer takes where that is longer; half of what is left of the
-    /// deadline if that is less.
+    /// The longest wait of batch requests; half of what is left of the deadline if that is less.
     #[serde(with = "crate::config::duration")]
     #[schemars(schema_with = "crate::config::duration::schema")]
     pub batch_wait: Duration,
@@ -190,7 +188,7 @@ impl<W> Room<W> {
     ) -> (Result<Place, Reason>, Option<W>) {
         let class = arrival.class;
         let left = arrival.deadline.map(|deadline| deadline.saturating_sub(now));
-        let most = self.longest_wait(class, left, flow.service);
+        let most = self.longest_wait(class, left);
         let line = self.line_of(now, arrival);
         let own = self.halls[class.index()].lines.get(&line).map_or(0, |line| line.numbers.len());
         let hall = &self.halls[class.index()];
@@ -298,13 +296,12 @@ impl<W> Room<W> {
         self.waiters.drain().map(|(_, waiter)| (waiter.payload, waiter.class)).collect()
     }
 
-    fn longest_wait(&self, class: Class, left: Option<Duration>, service: Duration) -> Duration {
+    fn longest_wait(&self, class: Class, left: Option<Duration>) -> Duration {
         let (most, part) = match class {
             Class::Critical | Class::Interactive => (self.settings.interactive_wait, 4),
             Class::Batch => (self.settings.batch_wait, 2),
         };
-        // Seats of a slow upstream come free in gusts a whole answer time apart: a shorter room would run empty between.
-        let most = most.max(service);
+
         left.map_or(most, |left| most.min(left / part))
     }
 
