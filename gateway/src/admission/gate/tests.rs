@@ -1,0 +1,1 @@
+//! The gate under tokio with paused time.
