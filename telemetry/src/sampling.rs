@@ -1,0 +1,230 @@
+//! Which requests' spans are exported: the caller's decision, our own draw at the start, and what is only known at the
+//! end.
+//!
+//! The sampled flag leaves with the first call to another service, so it is fixed at the start and never changed: the
+//! caller's flag where there is one, else [`head`]. Sampled requests are always exported. Of the others the tail rules
+//! keep those that turned out to matter; of these only our own spans exist, and the root says why
+//! (`zerver.retained.reason`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::exemplars::failed;
+use crate::id::mix;
+use crate::metrics::histogram::Rolling;
+use crate::timeline::Timeline;
+
+/// What is exported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingSettings {
+    /// The share of requests without a caller's decision that are sampled at the start, 0 to 1 (default 1).
+    pub head: f64,
+    /// Head ratios of single routes, by the route's name.
+    pub routes: BTreeMap<String, f64>,
+    /// What is kept of the requests that were not sampled.
+    pub tail: TailSettings,
+}
+
+/// What is exported of the requests that were not sampled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TailSettings {
+    /// Those that failed: 5xx, an error, a timeout (default true).
+    pub errors: bool,
+    /// Those slower than their route's own 99th percentile, once 1,000 were seen (default true).
+    pub slow: bool,
+    /// Those with a promoted wait (default true).
+    pub promoted: bool,
+    /// This share of the rest, 0 to 1 (default 0).
+    pub baseline: f64,
+    /// Whether these rules also hold for requests whose caller decided against sampling (default true, except for the
+    /// baseline, which never does). Their spans name a parent that no backend has.
+    pub over_caller: bool,
+}
+
+impl Default for SamplingSettings {
+    fn default() -> Self {
+        Self { head: 1.0, routes: BTreeMap::new(), tail: TailSettings::default() }
+    }
+}
+
+impl Default for TailSettings {
+    fn default() -> Self {
+        Self { errors: true, slow: true, promoted: true, baseline: 0.0, over_caller: true }
+    }
+}
+
+/// Why a request's spans are exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Sampled at the start, by the caller or by us.
+    Sampled,
+    /// It failed.
+    Error,
+    /// It was slow for its route.
+    Slow,
+    /// It has a promoted wait.
+    Promoted,
+    /// It stands for the rest.
+    Baseline,
+}
+
+impl Reason {
+    /// The word for it in `zerver.retained.reason` and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sampled => "sampled",
+            Self::Error => "error",
+            Self::Slow => "slow",
+            Self::Promoted => "promoted",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
+/// The draw at the start for a request whose caller decided nothing: `random` is a uniform 64-bit number.
+///
+/// The result goes to [`crate::recorder::Recorder::start`]; a route with a ratio of its own is drawn once the route is
+/// known, before the first call, with [`crate::recorder::Log::set_sampled`].
+#[must_use]
+pub fn head(ratio: f64, random: u64) -> bool {
+    // 53 bits, the most that a ratio can resolve.
+    ((random >> 11) as f64) < ratio * (1_u64 << 53) as f64
+}
+
+impl SamplingSettings {
+    /// The head ratio of a route.
+    #[must_use]
+    pub fn head_of(&self, route: &str) -> f64 {
+        self.routes.get(route).copied().unwrap_or(self.head)
+    }
+
+    /// Whether, and why, a finished request's spans are exported. `slow` is what [`SlowHistory::is_slow`] says.
+    #[must_use]
+    pub fn decide(&self, timeline: &Timeline, slow: bool) -> Option<Reason> {
+        if timeline.sampled {
+            return Some(Reason::Sampled);
+        }
+        let tail = &self.tail;
+        let called = timeline.parent_span_id.is_some();
+        if called && !tail.over_caller {
+            return None;
+        }
+        let promoted = || timeline.nodes.iter().flat_map(|node| &node.states).any(|state| state.promoted.is_some());
+        if tail.errors && failed(timeline) {
+            return Some(Reason::Error);
+        }
+        if tail.slow && slow {
+            return Some(Reason::Slow);
+        }
+        if tail.promoted && promoted() {
+            return Some(Reason::Promoted);
+        }
+        // By the trace, so that all gateways on a path choose alike.
+        (!called && head(tail.baseline, mix(timeline.trace_id.0 as u64))).then_some(Reason::Baseline)
+    }
+}
+
+/// Requests in a generation of a route's own 99th percentile.
+const GENERATION: u64 = 1_000;
+/// Routes with a percentile of their own; further ones have none, so nothing of theirs counts as slow.
+const ROUTES: usize = 1_024;
+
+/// Each route's own 99th percentile of latency.
+#[derive(Debug, Default)]
+pub struct SlowHistory {
+    routes: HashMap<Arc<str>, Rolling>,
+}
+
+impl SlowHistory {
+    /// Whether a request was slower than its route's 99th percentile, as known before it; it is then added.
+    pub fn is_slow(&mut self, timeline: &Timeline) -> bool {
+        if !self.routes.contains_key(&timeline.route) {
+            if self.routes.len() >= ROUTES {
+                return false;
+            }
+            self.routes.insert(Arc::clone(&timeline.route), Rolling::new(0.99, GENERATION));
+        }
+        let Some(p99) = self.routes.get_mut(&timeline.route) else { return false };
+        let slow = p99.value_ns().is_some_and(|p99| timeline.latency_ns > p99);
+        p99.record(timeline.latency_ns);
+        slow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Outcome;
+    use crate::id::SpanId;
+
+    fn timeline(outcome: Outcome, status: u16, caller: bool) -> Timeline {
+        let mut timeline = crate::timeline::sample();
+        timeline.nodes.truncate(1);
+        timeline.sampled = false;
+        timeline.parent_span_id = caller.then_some(SpanId(7));
+        (timeline.outcome, timeline.status) = (outcome, status);
+        timeline
+    }
+
+    #[test]
+    fn the_sampling_table() {
+        let all = TailSettings { baseline: 1.0, ..TailSettings::default() };
+        let strict = TailSettings { over_caller: false, ..all.clone() };
+        let none = TailSettings { errors: false, slow: false, promoted: false, baseline: 0.0, over_caller: true };
+        for (tail, caller, outcome, status, slow, expected) in [
+            (&all, false, Outcome::Error, 502, true, Some(Reason::Error)),
+            (&all, false, Outcome::Timeout, 0, false, Some(Reason::Error)),
+            (&all, false, Outcome::Ok, 200, true, Some(Reason::Slow)),
+            (&all, false, Outcome::Ok, 200, false, Some(Reason::Baseline)),
+            // A refusal and a client that left are not failures.
+            (&all, false, Outcome::Refused, 429, false, Some(Reason::Baseline)),
+            (&all, false, Outcome::Cancelled, 0, false, Some(Reason::Baseline)),
+            // The caller said no: what matters is kept, the baseline is not.
+            (&all, true, Outcome::Error, 502, false, Some(Reason::Error)),
+            (&all, true, Outcome::Ok, 200, false, None),
+            (&strict, true, Outcome::Error, 502, true, None),
+            (&none, false, Outcome::Error, 502, true, None),
+        ] {
+            let settings = SamplingSettings { tail: tail.clone(), ..SamplingSettings::default() };
+            let mut timeline = timeline(outcome, status, caller);
+            assert_eq!(settings.decide(&timeline, slow), expected, "{outcome:?} {status} caller {caller}");
+            timeline.sampled = true;
+            assert_eq!(settings.decide(&timeline, slow), Some(Reason::Sampled));
+        }
+    }
+
+    #[test]
+    fn a_promoted_wait_is_a_reason() {
+        let settings = SamplingSettings::default();
+        let mut timeline = crate::timeline::sample();
+        timeline.sampled = false;
+        assert_eq!(settings.decide(&timeline, false), Some(Reason::Promoted));
+    }
+
+    #[test]
+    fn the_draw_keeps_its_ratio() {
+        let ids = crate::id::IdSource::new(3);
+        for ratio in [0.0, 0.01, 0.5, 1.0] {
+            let drawn = (0..20_000).filter(|_| head(ratio, ids.next_u64())).count() as f64 / 20_000.0;
+            assert!((drawn - ratio).abs() < 0.01, "{drawn} for {ratio}");
+        }
+        let mut settings = SamplingSettings { head: 0.25, ..SamplingSettings::default() };
+        settings.routes.insert("checkout".into(), 1.0);
+        assert_eq!((settings.head_of("checkout"), settings.head_of("search")), (1.0, 0.25));
+    }
+
+    #[test]
+    fn slow_is_above_the_routes_own_99th_percentile() {
+        let mut history = SlowHistory::default();
+        let mut timeline = timeline(Outcome::Ok, 200, false);
+        for n in 0..GENERATION {
+            timeline.latency_ns = (n + 1) * 1_000_000;
+            assert!(!history.is_slow(&timeline), "nothing is known yet");
+        }
+        for (ms, slow) in [(980, false), (1_010, true)] {
+            timeline.latency_ns = ms * 1_000_000;
+            assert_eq!(history.is_slow(&timeline), slow, "{ms} ms");
+        }
+    }
+}
