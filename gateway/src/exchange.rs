@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::{Cause, NodeId, Outcome};
 use zerver_telemetry::id::TraceContext;
@@ -30,6 +30,8 @@ pub struct Exchange {
     pub started: Ticks,
     /// When its time is over.
     pub deadline: Option<Ticks>,
+    /// Headers that the answer carries, whoever gives it.
+    headers: Vec<(HeaderName, HeaderValue)>,
     ended: Option<Ended>,
 }
 
@@ -67,7 +69,7 @@ impl Exchange {
             .and_then(|value| value.to_str().ok())
             .filter(|id| sound(id))
             .map_or_else(|| recording.trace_id().to_string(), str::to_owned);
-        Self { recording: Some(recording), probe, request_id, client, started, deadline: None, ended: None }
+        Self { recording: Some(recording), probe, request_id, client, started, deadline: None, headers: Vec::new(), ended: None }
     }
 
     /// The request's log.
@@ -106,6 +108,19 @@ impl Exchange {
     pub fn time_left(&self) -> Option<Duration> {
         let clock = self.log().recorder().clock();
         self.deadline.map(|deadline| clock.between(clock.now(), deadline))
+    }
+
+    /// Adds headers to the answer. A name or value that HTTP does not allow is left out.
+    pub fn add_headers(&mut self, fields: impl IntoIterator<Item = (&'static str, String)>) {
+        self.headers.extend(fields.into_iter().filter_map(|(name, value)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(&value).ok()?))
+        }));
+    }
+
+    /// The headers to add to the answer, the request's identity among them.
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let id = HeaderValue::from_str(&self.request_id).ok().map(|id| (crate::reply::REQUEST_ID, id));
+        self.headers.iter().cloned().chain(id)
     }
 
     /// Notes that the answer of an upstream or of a flow was given with this status.

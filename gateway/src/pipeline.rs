@@ -2,10 +2,11 @@
 //!
 //! Proxy routes, flow routes and fixed replies take the same way: route → limits → rate limit → admission → target.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use zerver_telemetry::event::{Cause, NodeId};
 use zerver_telemetry::names::Name;
 
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::keys::Keys;
 use crate::plan::{Plan, Route, Target, Tenant};
+use crate::rate::{KeyBy, RateLimit};
 use crate::route::table::{Asked, Found};
 use crate::upstream::Upstream;
 
@@ -81,15 +83,17 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
 
     // Every rate limit the route names.
     for limit in &route.rate_limits {
-        let verdict = limit.check(head.headers, head.client, &route.text);
-        if let Some(refusal) = verdict {
-            log.attr_text(NodeId::ROOT, keys.limit, limit.name());
-            return Err(Error::RateLimited {
-                limit: limit.name().to_owned(),
-                retry_after: refusal.retry_after,
-                fields: refusal.fields,
-            });
+        let decision = limit.check(&rate_key(limit, &route.text, head));
+        let fields = vec![
+            ("ratelimit-policy", limit.policy_field()),
+            ("ratelimit", limit.limit_field(decision)),
+        ];
+        if !decision.allowed {
+            let limit = limit.settings().name.clone();
+            log.attr_text(NodeId::ROOT, keys.limit, &limit);
+            return Err(Error::RateLimited { limit, retry_after: decision.reset, fields });
         }
+        exchange.add_headers(fields);
     }
 
     // A seat at the upstream. Flows take theirs effect by effect.
@@ -100,6 +104,16 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
         Target::Flow(_) | Target::Reply(_) => None,
     };
     Ok(Entered { route, params, seat })
+}
+
+/// Whose quota a request counts against.
+fn rate_key<'h>(limit: &RateLimit, route: &'h str, head: Head<'h>) -> Cow<'h, [u8]> {
+    let header = |name: &str| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    match &limit.settings().key {
+        KeyBy::Route => Cow::Borrowed(route.as_bytes()),
+        KeyBy::ClientIp => Cow::Owned(head.client.ip().to_string().into_bytes()),
+        KeyBy::TenantHeader(name) | KeyBy::ApiKeyHeader(name) => Cow::Borrowed(header(name)),
+    }
 }
 
 fn limits(plan: &Plan, head: Head<'_>) -> Result<(), Error> {

@@ -19,7 +19,7 @@ use crate::config::document::{self, Document};
 use crate::config::placed::Placed;
 use crate::config::problem::{Problem, suggestion};
 use crate::keys::Keys;
-use crate::rate;
+use crate::rate::RateLimit;
 use crate::reply::Reply;
 use crate::route::pattern::Pattern;
 use crate::route::table::{Conditions, Conflict, Host, Table};
@@ -37,7 +37,7 @@ pub struct Plan {
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The rate limits, by name.
-    pub rate_limits: BTreeMap<String, Arc<rate::Limiter>>,
+    pub rate_limits: BTreeMap<String, Arc<RateLimit>>,
     /// The flows, by name.
     pub flows: BTreeMap<String, BoundFlow>,
     /// Who performs the flows' effects.
@@ -53,7 +53,7 @@ pub struct Route {
     /// What answers.
     pub target: Target,
     /// The rate limits that count it.
-    pub rate_limits: Vec<Arc<rate::Limiter>>,
+    pub rate_limits: Vec<Arc<RateLimit>>,
     /// Time for the whole request.
     pub timeout: Option<Duration>,
     /// Its priority.
@@ -98,6 +98,17 @@ impl Route {
     }
 }
 
+/// A route as the admin API and `zerver routes` show it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct RouteLine {
+    /// Its name.
+    pub route: String,
+    /// Host, methods and path.
+    pub matches: String,
+    /// What answers.
+    pub to: String,
+}
+
 /// What a plan is made with, besides the page.
 pub struct Makings<'m> {
     /// Flows written in Rust.
@@ -130,15 +141,21 @@ impl Plan {
             upstreams.insert(name.clone(), upstream);
         }
         let mut rate_limits = BTreeMap::new();
-        for (name, settings) in &document.rate_limits {
-            let kept = before.and_then(|plan| plan.rate_limits.get(name)).filter(|l| *l.settings() == **settings);
-            match kept.cloned().map_or_else(|| rate::Limiter::new(name, settings, (*clock).clone()).map(Arc::new), Ok) {
-                Ok(limiter) => {
-                    rate_limits.insert(name.clone(), limiter);
-                }
-                Err(error) => problems.push(
-                    Problem::at(settings.place(), format!("rate limit `{name}`: {error}")),
+        for settings in &document.rate_limits {
+            let name = settings.name.clone();
+            let kept = before.and_then(|plan| plan.rate_limits.get(&name)).filter(|kept| kept.settings() == &**settings);
+            let limit = match kept {
+                Some(kept) => Ok(Arc::clone(kept)),
+                None => RateLimit::new((**settings).clone(), (*clock).clone()).map(Arc::new),
+            };
+            match limit {
+                Ok(_) if rate_limits.contains_key(&name) => problems.push(
+                    Problem::at(settings.place(), format!("two rate limits are named `{name}`")).help("rename one"),
                 ),
+                Ok(limit) => {
+                    rate_limits.insert(name, limit);
+                }
+                Err(error) => problems.push(Problem::at(settings.place(), error.to_string())),
             }
         }
         let flows = flows(&document, makings, &upstreams, &mut problems);
@@ -151,6 +168,25 @@ impl Plan {
         let version = before.map_or(1, |plan| plan.version + 1);
         let engine = Engine::new(Arc::new(effects));
         Ok(Self { version, document, routes, upstreams, rate_limits, flows, engine })
+    }
+}
+
+impl Plan {
+    /// The routes, the most exact first.
+    #[must_use]
+    pub fn route_list(&self) -> Vec<RouteLine> {
+        self.routes
+            .iter()
+            .map(|(conditions, route)| RouteLine {
+                route: route.text.clone(),
+                matches: conditions.to_string(),
+                to: match &route.target {
+                    Target::Upstream(upstream) => format!("upstream {}", upstream.name),
+                    Target::Flow(flow) => format!("flow {}@{}", flow.flow().slug(), flow.flow().version()),
+                    Target::Reply(reply) => format!("reply {}", reply.status.as_u16()),
+                },
+            })
+            .collect()
     }
 }
 
@@ -236,7 +272,7 @@ fn routes(
     document: &Document,
     makings: &Makings<'_>,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
-    rate_limits: &BTreeMap<String, Arc<rate::Limiter>>,
+    rate_limits: &BTreeMap<String, Arc<RateLimit>>,
     flows: &BTreeMap<String, BoundFlow>,
     problems: &mut Vec<Problem>,
 ) -> Option<Table<Arc<Route>>> {

@@ -34,11 +34,7 @@ pub struct QueueSettings {
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self {
-            interactive_wait: Duration::from_millis(50),
-            batch_wait: Duration::from_secs(1),
-            waiting_max: 10_000,
-        }
+        Self { interactive_wait: Duration::from_millis(50), batch_wait: Duration::from_secs(1), waiting_max: 10_000 }
     }
 }
 

@@ -13,7 +13,7 @@ use zerver_flows::declare::FlowDoc;
 use super::duration;
 use super::placed::Placed;
 use crate::admission;
-use crate::rate;
+use crate::rate::RateSettings;
 
 /// The configuration of a gateway.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -36,9 +36,9 @@ pub struct Document {
     /// The services behind the gateway, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Placed<Upstream>>,
-    /// Rate limits that routes may use, by name.
+    /// Rate limits that routes may use.
     #[serde(default)]
-    pub rate_limits: BTreeMap<String, Placed<rate::Settings>>,
+    pub rate_limits: Vec<Placed<RateSettings>>,
     /// Flows written in configuration.
     #[serde(default)]
     pub flows: Vec<Placed<FlowDoc>>,
@@ -196,6 +196,20 @@ fn two() -> u16 {
     2
 }
 
+impl Upstream {
+    /// Whether another page says the same of it, so that its connections and limits may go on.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let peers = |upstream: &Self| upstream.peers.iter().map(|peer| (**peer).clone()).collect::<Vec<_>>();
+        peers(self) == peers(other)
+            && self.balance == other.balance
+            && self.admission == other.admission
+            && self.protocol == other.protocol
+            && self.timeouts == other.timeouts
+            && self.tries == other.tries
+    }
+}
+
 /// How a peer is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -219,7 +233,7 @@ pub enum Protocol {
 }
 
 /// How long to wait for an upstream.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// For a connection (default 1s).

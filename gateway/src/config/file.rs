@@ -81,7 +81,9 @@ fn problem(error: &serde_saphyr::Error) -> Problem {
     }
     let help = match message.as_str() {
         m if m.starts_with("expected mapping start") => Some("`key: value` lines belong here, indented by two spaces"),
-        m if m.starts_with("expected sequence start") => Some("a list belongs here: `[a, b]`, or lines that begin with `- `"),
+        m if m.starts_with("expected sequence start") => {
+            Some("a list belongs here: `[a, b]`, or lines that begin with `- `")
+        }
         m if m.starts_with("invalid u") || m.starts_with("invalid i") => Some("a whole number belongs here"),
         m if m.starts_with("invalid bool") => Some("`true` or `false` belongs here"),
         _ => None,

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_problem_is_drawn_under_its_line() {
-        let problem = Problem::at(Place { line: 2, column: 3, len: 5 }, "unknown key `peerz`").help("did you mean `peers`?");
+        let problem =
+            Problem::at(Place { line: 2, column: 3, len: 5 }, "unknown key `peerz`").help("did you mean `peers`?");
         assert_eq!(
             problem.render("zerver.yaml", "a: 1\n  peerz: [x]\n"),
             "error: unknown key `peerz`\n --> zerver.yaml:2:3\n  |\n2 |   peerz: [x]\n  |   ^^^^^ \n  = help: did you mean `peers`?\n"

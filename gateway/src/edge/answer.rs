@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::pipeline::content_length;
 use crate::plan::{Plan, Route};
-use crate::reply::{REQUEST_ID, Reply};
+use crate::reply::Reply;
 
 /// Answers with a failure and notes it.
 pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> Result<()> {
@@ -38,7 +38,7 @@ pub(super) async fn give(session: &mut Session, exchange: &mut Exchange, reply: 
     }
     let head_only = session.req_header().method == Method::HEAD;
     let empty = head_only || reply.body.is_empty();
-    let head = header(&reply, &exchange.request_id, true)?;
+    let head = header(&reply, exchange)?;
     session.write_response_header(Box::new(head), empty).await?;
     if !empty {
         session.write_response_body(Some(reply.body), true).await?;
@@ -48,16 +48,15 @@ pub(super) async fn give(session: &mut Session, exchange: &mut Exchange, reply: 
 }
 
 /// The head of an answer, its length included.
-pub(super) fn header(reply: &Reply, request_id: &str, with_length: bool) -> Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 2))?;
-    for (name, value) in &reply.headers {
-        head.append_header(name.clone(), value.clone())?;
+pub(super) fn header(reply: &Reply, exchange: &Exchange) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 4))?;
+    for (name, value) in reply.headers.iter().cloned().chain(exchange.headers()) {
+        head.append_header(name, value)?;
     }
     let bodiless = reply.status == StatusCode::NO_CONTENT || reply.status == StatusCode::NOT_MODIFIED;
-    if with_length && !bodiless {
+    if !bodiless {
         head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
     }
-    head.insert_header(REQUEST_ID, request_id)?;
     Ok(head)
 }
 

@@ -22,7 +22,7 @@ use crate::exchange::Exchange;
 use crate::live::Live;
 use crate::pipeline::{self, Head};
 use crate::plan::{Plan, Target};
-use crate::reply::{REQUEST_ID, Reply};
+use crate::reply::Reply;
 
 /// The gateway as pingora calls it.
 pub(crate) struct Phases {
@@ -285,7 +285,9 @@ impl ProxyHttp for Phases {
             && (!head.status.is_informational() || head.status.as_u16() == 101)
         {
             proxying.answered(exchange, head.status.as_u16());
-            head.insert_header(REQUEST_ID, &exchange.request_id)?;
+            for (name, value) in exchange.headers() {
+                head.insert_header(name, value)?;
+            }
         }
         Ok(())
     }
@@ -320,7 +322,7 @@ impl ProxyHttp for Phases {
         if error_code == 0 && error != Error::ClientGone {
             let reply = Reply::failure(&error, &exchange.request_id);
             error_code = reply.status.as_u16();
-            if let Ok(head) = answer::header(&reply, &exchange.request_id, true) {
+            if let Ok(head) = answer::header(&reply, exchange) {
                 // A client that cannot be written to is gone; the exchange says so.
                 let _ = session.as_downstream_mut().write_error_response(head, reply.body).await;
             }

@@ -133,6 +133,21 @@ impl Pattern {
     }
 }
 
+/// As it was written.
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut params = self.params.iter();
+        for segment in &self.segments {
+            match segment {
+                Segment::Fixed(text) => write!(f, "/{text}")?,
+                Segment::Param => write!(f, "/{{{}}}", params.next().map_or("", String::as_str))?,
+                Segment::Rest => write!(f, "/{{*{}}}", params.next().map_or("", String::as_str))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -183,6 +183,27 @@ impl Conditions {
     }
 }
 
+/// As a person reads it: `GET,HEAD shop.example/carts/{} x-beta=1`.
+impl std::fmt::Display for Conditions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
+        let host = match &self.host {
+            Some(Host::Exact(name)) => name.clone(),
+            Some(Host::Below(suffix)) => format!("*{suffix}"),
+            None => String::new(),
+        };
+        write!(f, "{methods} {host}{}", self.path)?;
+        for (name, value) in &self.headers {
+            write!(f, " {name}={}", value.as_ref().map_or("*", |value| value.to_str().unwrap_or("?")))?;
+        }
+        for (name, value) in &self.query {
+            write!(f, " ?{name}={}", value.as_deref().unwrap_or("*"))?;
+        }
+        Ok(())
+    }
+}
+
 fn precedence(a: &Conditions, b: &Conditions) -> Ordering {
     let conditions = |c: &Conditions| c.headers.len() + c.query.len();
     Host::rank(a.host.as_ref())

@@ -78,7 +78,11 @@ fn a_flood_of_batch_work_does_not_hurt_interactive_work() {
         let served = run.served(0, 2.0, 9.5);
         let p99 = |run: &Run| Run::latency(run.of(0, 2.0, 9.5).copied(), 0.99);
         let all = run.goodput(2.0, 9.5) / CAPACITY;
-        println!("batch x{times}: interactive {served:.4}, p99 {:.1} ms against {:.1}, all {all:.3}", p99(&run) * 1e3, p99(&alone) * 1e3);
+        println!(
+            "batch x{times}: interactive {served:.4}, p99 {:.1} ms against {:.1}, all {all:.3}",
+            p99(&run) * 1e3,
+            p99(&alone) * 1e3
+        );
         assert!(served >= 0.995, "{served}");
         assert!(p99(&run) <= 2.0 * p99(&alone), "{} {}", p99(&run), p99(&alone));
         assert!(all >= 0.93, "{all}");

@@ -96,7 +96,10 @@ fn an_upstream_four_times_slower_is_followed_and_its_return_too() {
                 });
                 let during = run.goodput(6.0, 10.0) / 250.0;
                 let (soon, after) = (run.goodput(10.2, 11.2) / whole, run.goodput(11.2, 16.0) / whole);
-                println!("slower x{times} {varied} {seed}: {:.3} {during:.3} {soon:.3} {after:.3}", run.goodput(4.0, 6.0) / 250.0);
+                println!(
+                    "slower x{times} {varied} {seed}: {:.3} {during:.3} {soon:.3} {after:.3}",
+                    run.goodput(4.0, 6.0) / 250.0
+                );
                 assert!(during >= 0.85 && soon >= 0.85 && after >= 0.93, "{during} {soon} {after}");
             }
         }
@@ -113,7 +116,10 @@ fn slots_that_go_and_come_back_are_followed() {
                 });
                 let during = run.goodput(6.0, 10.0) / 200.0;
                 let (soon, after) = (run.goodput(10.2, 11.2) / whole, run.goodput(11.2, 16.0) / whole);
-                println!("fewer x{times} {varied} {seed}: {:.3} {during:.3} {soon:.3} {after:.3}", run.goodput(4.0, 6.0) / 200.0);
+                println!(
+                    "fewer x{times} {varied} {seed}: {:.3} {during:.3} {soon:.3} {after:.3}",
+                    run.goodput(4.0, 6.0) / 200.0
+                );
                 assert!(during >= 0.85 && soon >= 0.85 && after >= 0.93, "{during} {soon} {after}");
             }
         }
