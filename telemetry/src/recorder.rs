@@ -18,6 +18,7 @@ use crate::inflight::{InFlight, Running, SlotId};
 use crate::logbook::Logbook;
 use crate::names::{Name, Names};
 use crate::ring::Ring;
+use crate::timeline::Timeline;
 use crate::worker;
 
 /// Sizes of the recorder. All of it is bounded.
@@ -173,9 +174,10 @@ impl Recorder {
         }
     }
 
-    /// Takes every finished request as a timeline: for tests and for programs that record without a collector.
+    /// Takes every finished request and reads it back, oldest first: for tests and for programs that embed zerver
+    /// without its collector. What is taken here the collector does not see.
     #[must_use]
-    pub fn timelines(&self) -> Vec<crate::timeline::Timeline> {
+    pub fn timelines(&self) -> Vec<Timeline> {
         let mut timelines = Vec::new();
         self.drain(|book| timelines.extend(crate::assemble::timeline(book, self.clock(), self.names())));
         timelines

@@ -1,0 +1,130 @@
+//! `#[step]`: keeps the function, and puts beside it, in the type namespace, what flows call and know of it.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, ItemFn, LitStr, Pat, Result, ReturnType, Token, Type, parenthesized};
+
+use crate::attribute::{Errors, did_you_mean, doc, duration};
+
+/// What stands in the parentheses of `#[step(…)]`.
+struct Options {
+    timeout: TokenStream,
+    targets: Vec<LitStr>,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut options = Self { timeout: quote!(::core::option::Option::None), targets: Vec::new() };
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            match key.to_string().as_str() {
+                "timeout" => {
+                    input.parse::<Token![=]>()?;
+                    options.timeout = duration(&input.parse()?)?;
+                }
+                "targets" => {
+                    let list;
+                    parenthesized!(list in input);
+                    options.targets.extend(Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?);
+                }
+                other => {
+                    let near = did_you_mean(other, &["timeout", "targets"]);
+                    return Err(Error::new(key.span(), format!("unknown option `{other}` of #[step]{near}")));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Whether a type is `&Fx<…>`.
+fn is_fx(ty: &Type) -> bool {
+    let Type::Reference(reference) = ty else { return false };
+    let Type::Path(path) = &*reference.elem else { return false };
+    path.path.segments.last().is_some_and(|last| last.ident == "Fx")
+}
+
+pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let function: ItemFn = syn::parse2(item)?;
+    let options: Options = syn::parse2(tokens)?;
+    let sig = &function.sig;
+    let name = &sig.ident;
+    let mut errors = Errors::default();
+    if sig.asyncness.is_none() {
+        errors.push(sig.fn_token.span(), "a step is an `async fn`");
+    }
+    let output = match &sig.output {
+        ReturnType::Type(_, ty) => quote!(#ty),
+        ReturnType::Default => {
+            errors.push(name.span(), "a step returns `Result<T>`, where `T` is what its slot holds");
+            quote!(())
+        }
+    };
+    let mut params = Vec::new();
+    let mut names = Vec::new();
+    let mut takes_fx = false;
+    let last = sig.inputs.len().saturating_sub(1);
+    for (n, input) in sig.inputs.iter().enumerate() {
+        let FnArg::Typed(input) = input else {
+            errors.push(input.span(), "a step is a free function; it has no `self`");
+            continue;
+        };
+        let ty = &input.ty;
+        let ident = match &*input.pat {
+            Pat::Ident(pat) => pat.ident.clone(),
+            _ => format_ident!("input{}", n + 1),
+        };
+        if is_fx(ty) {
+            takes_fx = true;
+            if n != last {
+                errors.push(input.span(), "`fx` is a step's last parameter");
+            }
+        }
+        params.push(quote!(#ident: #ty));
+        names.push(ident);
+    }
+    errors.finish()?;
+
+    let (vis, generics) = (&function.vis, &sig.generics);
+    let (_, _, clause) = generics.split_for_impl();
+    let (text, timeout, targets) = (doc(&function.attrs), options.timeout, options.targets);
+    let label = name.to_string();
+    // Without `fx` of its own, the function flows call takes and drops it: no lifetime is added to its signature.
+    let hidden = if takes_fx { quote!() } else { quote!(_: impl ::core::marker::Sized) };
+    let comma = if takes_fx || params.is_empty() { quote!() } else { quote!(,) };
+    let call = quote!(#name(#(#names),*));
+    let hint = quote_spanned!(name.span()=> ::core::marker::Send);
+    let method = format_ident!("__step", span = name.span());
+    Ok(quote! {
+        #function
+
+        #[doc(hidden)]
+        #[allow(non_camel_case_types, dead_code, unreachable_pub)]
+        #vis struct #name {}
+
+        #[allow(dead_code, unreachable_pub, clippy::too_many_arguments, clippy::needless_lifetimes)]
+        impl #name {
+            #[doc(hidden)]
+            #vis const META: ::zerver_flows::generated::StepMeta = ::zerver_flows::generated::StepMeta {
+                name: #label,
+                doc: #text,
+                timeout: #timeout,
+                targets: &[#(#targets),*],
+            };
+
+            #[doc(hidden)]
+            #vis fn #method #generics (#(#params),* #comma #hidden)
+                -> impl ::core::future::Future<Output = #output> + #hint
+            #clause
+            {
+                #call
+            }
+        }
+    })
+}

@@ -1,0 +1,128 @@
+//! The contract between a flow's effects and whoever performs them.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, StatusCode};
+use zerver_telemetry::clock::Ticks;
+use zerver_telemetry::event::NodeId;
+use zerver_telemetry::names::Name;
+use zerver_telemetry::recorder::Log;
+
+use crate::exit::Fail;
+
+/// One HTTP call a step asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCall {
+    /// The named upstream, as the configuration declares it.
+    pub target: String,
+    /// The method.
+    pub method: Method,
+    /// Path and query, beginning with `/`.
+    pub path_and_query: String,
+    /// The headers, `traceparent` among them.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// When the answer stops being of use: the earliest of the flow's, the step's and the call's own deadline.
+    pub deadline: Option<Ticks>,
+    /// For methods that are not idempotent: the same for every attempt, and for a replay. It is in the headers too.
+    pub idempotency_key: Option<String>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// The status, whatever it is.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, whole.
+    pub body: Bytes,
+}
+
+/// Where an effect is written to.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// The request's log.
+    pub log: Log,
+    /// The effect's own node, open and parked in I/O. The adapter moves it through its states (permit queue, I/O)
+    /// and notes what it learns (`peer`); the engine closes it.
+    pub node: NodeId,
+    /// The step it belongs to: the parent of nodes for further attempts.
+    pub parent: NodeId,
+    /// The name of the node, the target's: further attempts carry it too.
+    pub name: Name,
+    /// Its number among the step's calls to the same target.
+    pub occurrence: u16,
+}
+
+/// Why no answer came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// The target is not declared.
+    #[error("target `{0}` is not declared; declare an upstream of that name")]
+    UnknownTarget(String),
+    /// What the step asked for is no HTTP request.
+    #[error("the call cannot be made: {0}")]
+    BadCall(String),
+    /// No connection could be had.
+    #[error("could not connect: {0}")]
+    Connect(String),
+    /// The connection broke, or what came was no HTTP.
+    #[error("the call failed: {0}")]
+    Broken(String),
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The gateway refused to send it: breaker open, queue full, budget spent.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The answer is larger than allowed.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound, in bytes.
+        limit: usize,
+    },
+}
+
+impl EffectError {
+    /// The stable word for this error: the node's error in the timeline, the failure's code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownTarget(_) => "unknown_target",
+            Self::BadCall(_) => "bad_call",
+            Self::Connect(_) => "upstream_connect",
+            Self::Broken(_) => "upstream_broken",
+            Self::Timeout => "upstream_timeout",
+            Self::Refused(_) => "upstream_refused",
+            Self::TooLarge { .. } => "upstream_too_large",
+        }
+    }
+
+    /// The failure it is for the step.
+    pub(crate) fn to_fail(&self) -> Fail {
+        let detail = self.to_string();
+        match self {
+            Self::UnknownTarget(_) | Self::BadCall(_) => Fail::internal(self.code(), detail),
+            Self::Timeout => Fail::timeout(self.code(), detail),
+            Self::Refused(_) => Fail { status: StatusCode::SERVICE_UNAVAILABLE, ..Fail::upstream(self.code(), detail) },
+            Self::Connect(_) | Self::Broken(_) | Self::TooLarge { .. } => Fail::upstream(self.code(), detail),
+        }
+    }
+}
+
+/// Performs effects. The gateway's is its HTTP client with pools, balancing, limits and retries.
+pub trait Adapter: Send + Sync {
+    /// Performs one call.
+    ///
+    /// # Errors
+    /// [`EffectError`] when there is no answer; an answer with status 500 is an answer.
+    ///
+    /// # Cancel safety
+    /// The future is dropped when nobody needs the answer any more; the connection must not go back into a pool then.
+    fn http<'a>(&'a self, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>>;
+
+    /// Whether a target of this name is declared.
+    fn has_target(&self, name: &str) -> bool;
+}

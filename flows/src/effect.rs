@@ -1,0 +1,596 @@
+//! What a step may ask of the world: calls to named targets, time, randomness, a pause, an early answer.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
+use zerver_telemetry::id::traceparent;
+use zerver_telemetry::names::Name;
+use zerver_telemetry::recorder::Opening;
+
+use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
+use crate::deadline::{earlier, later};
+use crate::exit::{Exit, Fail, Result};
+use crate::journal::{Entry, Got, Key, hash, line};
+use crate::response::Response;
+use crate::run::{Run, StepCell};
+use crate::wake::Stamp;
+
+/// A step's hands: everything outside the process goes through it, so that it can be measured, faked and replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Fx<'r> {
+    run: &'r Run,
+    step: usize,
+}
+
+impl<'r> Fx<'r> {
+    pub(crate) fn new(run: &'r Run, step: usize) -> Self {
+        Self { run, step }
+    }
+
+    fn cell(&self) -> &'r StepCell {
+        &self.run.cells[self.step]
+    }
+
+    /// Begins a GET of `target:/path?query`.
+    #[must_use = "a call is made when it is awaited"]
+    pub fn get(&self, to: impl AsRef<str>) -> Call<'r> {
+        self.call(Method::GET, to)
+    }
+
+    /// Begins a POST. An `Idempotency-Key`, the same for each attempt and each replay, is added.
+    #[must_use = "a call is made when it is awaited"]
+    pub fn post(&self, to: impl AsRef<str>) -> Call<'r> {
+        self.call(Method::POST, to)
+    }
+
+    /// Begins a PUT.
+    #[must_use = "a call is made when it is awaited"]
+    pub fn put(&self, to: impl AsRef<str>) -> Call<'r> {
+        self.call(Method::PUT, to)
+    }
+
+    /// Begins a PATCH. An `Idempotency-Key` is added, as for POST.
+    #[must_use = "a call is made when it is awaited"]
+    pub fn patch(&self, to: impl AsRef<str>) -> Call<'r> {
+        self.call(Method::PATCH, to)
+    }
+
+    /// Begins a DELETE.
+    #[must_use = "a call is made when it is awaited"]
+    pub fn delete(&self, to: impl AsRef<str>) -> Call<'r> {
+        self.call(Method::DELETE, to)
+    }
+
+    /// Begins a call with any method.
+    #[must_use = "a call is made when it is awaited"]
+    pub fn call(&self, method: Method, to: impl AsRef<str>) -> Call<'r> {
+        Call {
+            fx: *self,
+            key: self.run.key(self.step),
+            method,
+            to: to.as_ref().to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeout: None,
+            any_status: false,
+            wrong: None,
+        }
+    }
+
+    /// Waits for `time`. The step is parked on a timer meanwhile.
+    #[must_use = "a pause is made when it is awaited"]
+    pub fn sleep(&self, time: Duration) -> Sleep<'r> {
+        Sleep { fx: *self, time, timer: None }
+    }
+
+    /// The wall-clock moment. Recorded, so that a replay reads the same.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        let run = self.run;
+        let key = run.key(self.step);
+        let ns = run.shell.unix_ns(&key).unwrap_or_else(|| run.clock.unix_ns(run.log.now()));
+        if let Some(journal) = &run.journal {
+            journal.push(Entry { key, asked: "now".to_owned(), body_hash: 0, took_ns: 0, got: Got::Now(ns) });
+        }
+        UNIX_EPOCH + Duration::from_nanos(ns)
+    }
+
+    /// A number that looks random, fixed by the request's trace and the place of this call in the flow: the same when
+    /// the run is replayed. Not for secrets.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        let key = self.run.key(self.step);
+        self.run.number(self.step, key.seq)
+    }
+
+    /// Why optional step `name` failed; none when it did not, or has not ended yet. Read it in a step that also takes
+    /// the slot, so that the slot's step has ended.
+    #[must_use]
+    pub fn failure(&self, name: &str) -> Option<Fail> {
+        self.run.failure(name)
+    }
+
+    /// Ends the flow with this answer: `return fx.done(response)`. What still runs is cancelled.
+    ///
+    /// # Errors
+    /// Always [`Exit::Done`], which the driver takes for the answer.
+    pub fn done<T>(&self, response: Response) -> Result<T> {
+        Err(Exit::Done(Box::new(response)))
+    }
+
+    /// Notes something about the step in the request's timeline: `fx.note("items", cart.items.len())`. Texts share
+    /// 512 bytes per request. `key` should be a literal: keys are kept for ever.
+    pub fn note(&self, key: &'static str, value: impl Into<Note>) {
+        let log = &self.run.log;
+        let node = NodeId(self.cell().node.load(Relaxed));
+        let key = log.name(key);
+        match value.into() {
+            Note::Int(value) => log.attr_int(node, key, value),
+            Note::Float(value) => log.attr_float(node, key, value),
+            Note::Bool(value) => log.attr_bool(node, key, value),
+            Note::Text(value) => log.attr_text(node, key, &value),
+        }
+    }
+}
+
+/// A value that [`Fx::note`] takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// A whole number.
+    Int(i64),
+    /// A real number.
+    Float(f64),
+    /// Yes or no.
+    Bool(bool),
+    /// A text.
+    Text(String),
+}
+
+macro_rules! note_from {
+    ($($from:ty => $variant:ident),*) => {
+        $(impl From<$from> for Note {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        })*
+    };
+}
+note_from!(i32 => Int, u32 => Int, i64 => Int, f64 => Float, bool => Bool, &str => Text, String => Text);
+
+impl From<usize> for Note {
+    fn from(value: usize) -> Self {
+        Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
+/// Encodes a text as one segment of a path, or as a value in a query: everything but letters, digits and `-._~`.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            const HEX: &[u8; 16] = b"0123456789ABCDEF";
+            out.push('%');
+            out.push(HEX[usize::from(byte >> 4)] as char);
+            out.push(HEX[usize::from(byte & 15)] as char);
+        }
+    }
+    // A segment of dots alone would walk up the path.
+    if !out.is_empty() && out.bytes().all(|b| b == b'.') { out.replace('.', "%2E") } else { out }
+}
+
+/// A call that has not been made yet; awaiting it makes it.
+#[derive(Debug)]
+#[must_use = "a call is made when it is awaited"]
+pub struct Call<'r> {
+    fx: Fx<'r>,
+    key: Key,
+    method: Method,
+    to: String,
+    headers: HeaderMap,
+    body: Bytes,
+    timeout: Option<Duration>,
+    any_status: bool,
+    wrong: Option<String>,
+}
+
+impl<'r> Call<'r> {
+    /// Sets a header.
+    pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        match (name.parse::<HeaderName>(), HeaderValue::from_str(value.as_ref())) {
+            (Ok(name), Ok(value)) => {
+                self.headers.insert(name, value);
+            }
+            _ => self.wrong = Some(format!("HTTP does not allow this name or value of header `{name}`")),
+        }
+        self
+    }
+
+    /// Adds a query parameter, encoded.
+    pub fn query(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.to.push(if self.to.contains('?') { '&' } else { '?' });
+        self.to.push_str(&segment(name));
+        self.to.push('=');
+        self.to.push_str(&segment(value.as_ref()));
+        self
+    }
+
+    /// Sends `value` as JSON.
+    pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => {
+                self.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+                self.body = body.into();
+            }
+            Err(error) => self.wrong = Some(format!("the body cannot be written as JSON: {error}")),
+        }
+        self
+    }
+
+    /// Sends these bytes.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Gives the answer at most this long; the step's and the flow's own deadline hold all the same.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
+        self
+    }
+
+    /// Takes an answer of status 400 and above for an answer, not for a failure.
+    pub fn any_status(mut self) -> Self {
+        self.any_status = true;
+        self
+    }
+}
+
+impl<'r> IntoFuture for Call<'r> {
+    type Output = Result<Answer>;
+    type IntoFuture = Effect<'r>;
+
+    fn into_future(self) -> Effect<'r> {
+        Effect(State::Asked(Box::new(self)))
+    }
+}
+
+/// A call in the air. It begins with its first poll and ends, cancelled, when it is dropped.
+#[must_use = "a call is made when it is awaited"]
+pub struct Effect<'r>(State<'r>);
+
+enum State<'r> {
+    Asked(Box<Call<'r>>),
+    Flying(Box<Flight<'r>>),
+    Ended,
+}
+
+struct Flight<'r> {
+    fx: Fx<'r>,
+    key: Key,
+    asked: String,
+    body_hash: u64,
+    node: NodeId,
+    began: zerver_telemetry::clock::Ticks,
+    any_status: bool,
+    stamp: Arc<Stamp>,
+    waker: Waker,
+    answer: BoxFuture<'r, std::result::Result<HttpAnswer, EffectError>>,
+    timer: Option<BoxFuture<'static, ()>>,
+    over: bool,
+}
+
+impl<'r> Call<'r> {
+    /// Opens the effect's node and asks the shell for the answer.
+    fn launch(self) -> std::result::Result<Flight<'r>, EffectError> {
+        let (run, cell) = (self.fx.run, self.fx.cell());
+        if let Some(wrong) = self.wrong {
+            return Err(EffectError::BadCall(wrong));
+        }
+        let (target, path) = split(&self.to)?;
+        let log = &run.log;
+        let now = log.now();
+        let name = log.name(target);
+        let parent = NodeId(cell.node.load(Relaxed));
+        let occurrence = cell.occurrence(name);
+        let node = log.open(
+            now,
+            Opening { occurrence, ..Opening::running(name, NodeKind::Effect, parent).in_state(Cause::Io, name) },
+        );
+        let mut headers = self.headers;
+        let trace = traceparent(log.trace_id(), log.span_id(node), log.sampled());
+        headers.insert("traceparent", HeaderValue::from_str(&trace).expect("a traceparent is hex and dashes"));
+        let idempotency_key = (self.method == Method::POST || self.method == Method::PATCH).then(|| {
+            let given = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+            given.unwrap_or_else(|| {
+                let number = run.number(self.fx.step, self.key.seq);
+                let text = format!("{:016x}-{number:016x}", run.seed);
+                headers.insert("idempotency-key", HeaderValue::from_str(&text).expect("hex and a dash"));
+                text
+            })
+        });
+        let due = cell.due.load(Relaxed);
+        let mut deadline = earlier(run.deadline, (due != 0).then_some(zerver_telemetry::clock::Ticks(due)));
+        deadline = earlier(deadline, self.timeout.map(|by| later(&run.clock, now, by)));
+        let call = HttpCall {
+            target: target.to_owned(),
+            method: self.method,
+            path_and_query: path.to_owned(),
+            headers,
+            body: self.body,
+            deadline,
+            idempotency_key,
+        };
+        let (asked, body_hash) = (line(&call), hash(&call.body));
+        let traced = Traced { log: log.clone(), node, parent, name, occurrence };
+        let stamp = Stamp::of_effect(run.clock.clone(), node, Arc::clone(&cell.stamp));
+        cell.in_flight.fetch_add(1, Relaxed);
+        Ok(Flight {
+            fx: self.fx,
+            key: self.key.clone(),
+            asked,
+            body_hash,
+            node,
+            began: now,
+            any_status: self.any_status,
+            waker: Waker::from(Arc::clone(&stamp)),
+            stamp,
+            timer: self.timeout.map(|time| run.shell.timer(time)),
+            answer: run.shell.http(self.key, call, traced),
+            over: false,
+        })
+    }
+}
+
+/// `target:/path?query`, taken apart.
+fn split(to: &str) -> std::result::Result<(&str, &str), EffectError> {
+    let wrong = || EffectError::BadCall(format!("`{to}` is not of the form `target:/path`"));
+    let (target, path) = to.split_once(':').ok_or_else(wrong)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let sound = !target.is_empty() && target.bytes().all(plain) && path.starts_with('/') && !path.starts_with("//");
+    if sound && path.bytes().all(|b| b.is_ascii_graphic()) { Ok((target, path)) } else { Err(wrong()) }
+}
+
+impl Future for Effect<'_> {
+    type Output = Result<Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if matches!(self.0, State::Asked(_)) {
+            let State::Asked(call) = std::mem::replace(&mut self.0, State::Ended) else { unreachable!("just matched") };
+            match call.launch() {
+                Ok(flight) => self.0 = State::Flying(Box::new(flight)),
+                Err(error) => return Poll::Ready(Err(error.to_fail().into())),
+            }
+        }
+        let State::Flying(flight) = &mut self.0 else {
+            return Poll::Ready(Err(Fail::internal("polled_again", "an effect was polled after its end").into()));
+        };
+        flight.stamp.register(cx.waker());
+        let woken = flight.stamp.take();
+        let mut inner = Context::from_waker(&flight.waker);
+        let got = match flight.answer.as_mut().poll(&mut inner) {
+            Poll::Ready(got) => got,
+            Poll::Pending => match flight.timer.as_mut().map(|timer| timer.as_mut().poll(&mut inner)) {
+                Some(Poll::Ready(())) => Err(EffectError::Timeout),
+                _ => return Poll::Pending,
+            },
+        };
+        // What ended it is what woke it: its end is that moment, and not the later one at which a worker saw it.
+        let at = woken.map_or_else(|| flight.fx.run.log.now(), |(at, _)| at);
+        let answer = flight.land(at, got);
+        self.0 = State::Ended;
+        Poll::Ready(answer)
+    }
+}
+
+impl Flight<'_> {
+    /// Closes the node and makes the step's answer.
+    fn land(
+        &mut self,
+        at: zerver_telemetry::clock::Ticks,
+        got: std::result::Result<HttpAnswer, EffectError>,
+    ) -> Result<Answer> {
+        let run = self.fx.run;
+        let any_status = self.any_status;
+        let refused = |answer: &HttpAnswer| !any_status && answer.status.as_u16() >= 400;
+        let (outcome, status, error) = match &got {
+            Ok(answer) if refused(answer) => (Outcome::Error, answer.status.as_u16(), Some("upstream_status")),
+            Ok(answer) => (Outcome::Ok, answer.status.as_u16(), None),
+            Err(EffectError::Timeout) => (Outcome::Timeout, 0, Some("upstream_timeout")),
+            Err(error @ EffectError::Refused(_)) => (Outcome::Refused, 0, Some(error.code())),
+            Err(error) => (Outcome::Error, 0, Some(error.code())),
+        };
+        self.end(at, outcome, status, error.map_or(Name::NONE, |error| run.log.name(error)), || match &got {
+            Ok(answer) => Got::Http(answer.clone()),
+            Err(error) => Got::Failed(error.clone()),
+        });
+        let asked = std::mem::take(&mut self.asked);
+        match got {
+            Ok(answer) if refused(&answer) => {
+                let detail = format!("{asked} answered {}", answer.status.as_u16());
+                let fail = Fail::upstream("upstream_status", detail);
+                Err(Fail { upstream_status: Some(answer.status), ..fail }.into())
+            }
+            Ok(HttpAnswer { status, headers, body }) => Ok(Answer { status, headers, body, asked }),
+            Err(error) => {
+                let fail = error.to_fail();
+                let detail = format!("{asked}: {error}");
+                Err(fail.with_detail(detail).into())
+            }
+        }
+    }
+
+    fn end(
+        &mut self,
+        at: zerver_telemetry::clock::Ticks,
+        outcome: Outcome,
+        status: u16,
+        error: Name,
+        got: impl FnOnce() -> Got,
+    ) {
+        let run = self.fx.run;
+        run.log.close(at, self.node, outcome, status, error);
+        self.fx.cell().in_flight.fetch_sub(1, Relaxed);
+        self.over = true;
+        if let Some(journal) = &run.journal {
+            journal.push(Entry {
+                key: self.key.clone(),
+                asked: self.asked.clone(),
+                body_hash: self.body_hash,
+                took_ns: run.clock.nanos_between(self.began, at),
+                got: got(),
+            });
+        }
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            let at = self.fx.run.moment(self.fx.step);
+            self.end(at, Outcome::Cancelled, 0, Name::NONE, || Got::Cancelled);
+        }
+    }
+}
+
+impl std::fmt::Debug for Effect<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            State::Asked(_) => "Effect(asked)",
+            State::Flying(_) => "Effect(flying)",
+            State::Ended => "Effect(ended)",
+        })
+    }
+}
+
+/// A pause; see [`Fx::sleep`].
+#[must_use = "a pause is made when it is awaited"]
+pub struct Sleep<'r> {
+    fx: Fx<'r>,
+    time: Duration,
+    timer: Option<BoxFuture<'static, ()>>,
+}
+
+impl Sleep<'_> {
+    fn stop(&mut self) {
+        if self.timer.take().is_some() {
+            self.fx.cell().in_flight.fetch_sub(1, Relaxed);
+            self.fx.cell().timers.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl Future for Sleep<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let me = &mut *self;
+        if me.timer.is_none() {
+            me.timer = Some(me.fx.run.shell.timer(me.time));
+            me.fx.cell().in_flight.fetch_add(1, Relaxed);
+            me.fx.cell().timers.fetch_add(1, Relaxed);
+        }
+        let over = me.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
+        if over {
+            me.stop();
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for Sleep<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sleep").field("time", &self.time).finish_non_exhaustive()
+    }
+}
+
+/// What a call gave.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status: below 400, unless the call was made with [`Call::any_status`].
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, whole.
+    pub body: Bytes,
+    asked: String,
+}
+
+impl Answer {
+    /// The body read as JSON.
+    ///
+    /// # Errors
+    /// An upstream failure, status 502, when it is not.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Fail::upstream("upstream_not_json", format!("{}: the answer is not the expected JSON: {error}", self.asked))
+                .into()
+        })
+    }
+
+    /// The body read as text.
+    ///
+    /// # Errors
+    /// An upstream failure, status 502, when it is not UTF-8.
+    pub fn text(&self) -> Result<&str> {
+        std::str::from_utf8(&self.body)
+            .map_err(|_| Fail::upstream("upstream_not_text", format!("{}: the answer is not UTF-8", self.asked)).into())
+    }
+
+    /// The first value of a header; none when it is missing or not text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Forgets the answer: its status was good, which is all there is to know.
+    ///
+    /// # Errors
+    /// None; it is a `Result` so that a step can end with it.
+    pub fn ok(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_taken_apart_and_bad_ones_refused() {
+        assert_eq!(split("cart:/v1/carts/7?a=b"), Ok(("cart", "/v1/carts/7?a=b")));
+        for bad in ["cart", "cart:", "cart:v1", ":/v1", "http://host/x", "cart:/a b", "ca rt:/", "cart:/a\r\nx"] {
+            assert!(split(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_segment_cannot_leave_its_place() {
+        for (text, encoded) in
+            [("abc-1.2~_", "abc-1.2~_"), ("a/b?c", "a%2Fb%3Fc"), ("..", "%2E%2E"), ("ü", "%C3%BC"), ("", "")]
+        {
+            assert_eq!(segment(text), encoded);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The production shell: an adapter for the effects, the runtime's timers for time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use zerver_telemetry::clock::Ticks;
+use zerver_telemetry::event::NodeId;
+use zerver_telemetry::recorder::Log;
+
+use crate::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
+use crate::episode::Parking;
+use crate::journal::{Journal, Key};
+use crate::run::Shell;
+
+/// Performs the effects of flows; one per gateway, shared by all its runs. Needs a tokio runtime with timers.
+pub struct Engine {
+    adapter: Arc<dyn Adapter>,
+}
+
+impl Engine {
+    /// An engine whose effects `adapter` performs.
+    #[must_use]
+    pub fn new(adapter: Arc<dyn Adapter>) -> Arc<Self> {
+        Arc::new(Self { adapter })
+    }
+
+    /// The adapter.
+    #[must_use]
+    pub fn adapter(&self) -> &dyn Adapter {
+        &*self.adapter
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Shell for Engine {
+    fn timer(&self, wait: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(wait))
+    }
+
+    fn http<'a>(&'a self, _: Key, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+        if !self.adapter.has_target(&call.target) {
+            return Box::pin(std::future::ready(Err(EffectError::UnknownTarget(call.target))));
+        }
+        self.adapter.http(call, traced)
+    }
+}
+
+/// What a run needs besides the request.
+#[derive(Debug)]
+pub struct Env {
+    /// The request's log.
+    pub log: Log,
+    /// The node the flow's steps belong to: as a rule the request's own. It must be open and running.
+    pub parent: NodeId,
+    /// Who performs the effects.
+    pub engine: Arc<Engine>,
+    /// When the answer stops being of use; the flow's own deadline holds all the same.
+    pub deadline: Option<Ticks>,
+    /// The handle of the [`Episode`](crate::episode::Episode) that measures `parent`, if one does: while the flow runs
+    /// the flow writes that node's states.
+    pub parking: Option<Parking>,
+    /// Filled with the run's effects and answers, to replay it; none to save the work.
+    pub journal: Option<Arc<Journal>>,
+}
+
+impl Env {
+    /// A run for the request itself, without deadline, episode or journal.
+    #[must_use]
+    pub fn new(log: Log, engine: Arc<Engine>) -> Self {
+        Self { log, parent: NodeId::ROOT, engine, deadline: None, parking: None, journal: None }
+    }
+}

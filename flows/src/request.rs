@@ -1,0 +1,172 @@
+//! What a flow is asked: the request as its steps see it.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::de::DeserializeOwned;
+use zerver_telemetry::clock::Ticks;
+
+use crate::exit::{Fail, Result};
+
+/// One request: owned, so that slots may borrow from it for as long as the flow runs.
+#[derive(Debug, Default)]
+pub struct Req {
+    /// The method.
+    pub method: Method,
+    /// The path, as it was sent (still percent-encoded).
+    pub path: String,
+    /// What followed the `?`, as it was sent.
+    pub query: Option<String>,
+    /// What the route's `{name}` parts matched, decoded.
+    pub params: Vec<(String, String)>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, whole.
+    pub body: Bytes,
+    /// Who sent it.
+    pub client: Option<SocketAddr>,
+    /// When its answer stops being of use.
+    pub deadline: Option<Ticks>,
+    pairs: OnceLock<Vec<(String, String)>>,
+}
+
+impl Req {
+    /// A request for `target` (path and query), without headers or body.
+    #[must_use]
+    pub fn new(method: Method, target: &str) -> Self {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        Self { method, path: path.to_owned(), query, ..Self::default() }
+    }
+
+    /// A GET request.
+    #[must_use]
+    pub fn get(target: &str) -> Self {
+        Self::new(Method::GET, target)
+    }
+
+    /// A POST request with a JSON body.
+    #[must_use]
+    pub fn post(target: &str, json: &serde_json::Value) -> Self {
+        let mut req = Self::new(Method::POST, target);
+        req.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        req.body = json.to_string().into();
+        req
+    }
+
+    /// The same with a header more; one that HTTP does not allow is left out.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            self.headers.append(name, value);
+        }
+        self
+    }
+
+    /// The same with a path parameter more.
+    #[must_use]
+    pub fn with_param(mut self, name: &str, value: &str) -> Self {
+        self.params.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// What the route's `{name}` matched.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a header; none when it is missing or not text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The first value of a query parameter, decoded.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query_pairs().iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every query parameter, decoded, in the order sent. Parsed when first asked for.
+    #[must_use]
+    pub fn query_pairs(&self) -> &[(String, String)] {
+        self.pairs.get_or_init(|| {
+            let query = self.query.as_deref().unwrap_or_default();
+            query
+                .split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(key).into_owned(), decode(value).into_owned())
+                })
+                .collect()
+        })
+    }
+
+    /// The body read as JSON.
+    ///
+    /// # Errors
+    /// A failure with status 400 that says where the body is wrong.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Fail::new(http::StatusCode::BAD_REQUEST, format!("the body is not the JSON this flow takes: {error}"))
+                .into()
+        })
+    }
+}
+
+/// Undoes percent-encoding and `+`, as HTML forms write queries; bytes that are not UTF-8 are replaced.
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let hex = |b: Option<&u8>| b.and_then(|b| (*b as char).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => out.push(b' '),
+            (byte, ..) => out.push(byte),
+        }
+        at += 1;
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded() {
+        let req = Req::get("/a?x=1&name=J%C3%BCrgen+B&flag&x=2&bad=%zz");
+        assert_eq!(req.path, "/a");
+        for (name, value) in
+            [("x", Some("1")), ("name", Some("Jürgen B")), ("flag", Some("")), ("bad", Some("%zz")), ("no", None)]
+        {
+            assert_eq!(req.query(name), value, "{name}");
+        }
+        assert_eq!(Req::get("/a").query_pairs(), []);
+    }
+
+    #[test]
+    fn a_bad_body_is_the_clients_fault() {
+        let mut req = Req::get("/");
+        req.body = "{".into();
+        let crate::Exit::Fail(fail) = req.json::<serde_json::Value>().unwrap_err() else {
+            panic!("a failure was expected");
+        };
+        assert_eq!((fail.status.as_u16(), fail.code), (400, "bad_request"));
+    }
+}
