@@ -7,5 +7,4 @@ pub mod placed;
 pub mod document;
 pub mod env;
 pub mod file;
-pub mod flows;
 pub mod load;

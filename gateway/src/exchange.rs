@@ -69,7 +69,16 @@ impl Exchange {
             .and_then(|value| value.to_str().ok())
             .filter(|id| sound(id))
             .map_or_else(|| recording.trace_id().to_string(), str::to_owned);
-        Self { recording: Some(recording), probe, request_id, client, started, deadline: None, headers: Vec::new(), ended: None }
+        Self {
+            recording: Some(recording),
+            probe,
+            request_id,
+            client,
+            started,
+            deadline: None,
+            headers: Vec::new(),
+            ended: None,
+        }
     }
 
     /// The request's log.

@@ -1,8 +1,11 @@
 //! What a running gateway shares among its listeners: the plan of the moment, the recorder, the collector, the counts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use zerver_telemetry::exemplars::Store;
+use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::{Name, Names};
 use zerver_telemetry::recorder::Recorder;
 
@@ -19,7 +22,12 @@ pub struct Live {
     pub keys: Keys,
     /// Well-known attribute values.
     pub words: Words,
+    /// Keeps timelines.
+    pub store: Arc<Store>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
     plan: ArcSwap<Plan>,
+    draining: AtomicBool,
 }
 
 /// Attribute values that are known beforehand.
@@ -42,9 +50,17 @@ impl Words {
 impl Live {
     /// A gateway that serves this plan.
     #[must_use]
-    pub fn new(recorder: Recorder, keys: Keys, plan: Plan) -> Arc<Self> {
+    pub fn new(recorder: Recorder, keys: Keys, store: Arc<Store>, metrics: Arc<Metrics>, plan: Plan) -> Arc<Self> {
         let words = Words::new(recorder.names());
-        Arc::new(Self { recorder, keys, words, plan: ArcSwap::from_pointee(plan) })
+        Arc::new(Self {
+            recorder,
+            keys,
+            words,
+            store,
+            metrics,
+            plan: ArcSwap::from_pointee(plan),
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// The plan of the moment. A request keeps it to its end.
@@ -63,6 +79,26 @@ impl Live {
     pub fn sample(&self) -> f64 {
         self.plan.load().document.telemetry.otlp.sample
     }
+
+    /// Whether the gateway is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// From now on readiness says no.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Events that found no room in their logbooks.
+    #[must_use]
+    pub fn lost_events(&self) -> u64 {
+        0
+    }
+
+    /// Counts a reload.
+    pub fn count_reload(&self, _took: bool) {}
 
     /// Counts a refusal on the spot, so that a lost timeline does not make the number lie.
     pub fn count_refusal(&self, _exchange: &Exchange, _error: &Error) {}

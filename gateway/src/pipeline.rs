@@ -84,10 +84,7 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
     // Every rate limit the route names.
     for limit in &route.rate_limits {
         let decision = limit.check(&rate_key(limit, &route.text, head));
-        let fields = vec![
-            ("ratelimit-policy", limit.policy_field()),
-            ("ratelimit", limit.limit_field(decision)),
-        ];
+        let fields = vec![("ratelimit-policy", limit.policy_field()), ("ratelimit", limit.limit_field(decision))];
         if !decision.allowed {
             let limit = limit.settings().name.clone();
             log.attr_text(NodeId::ROOT, keys.limit, &limit);

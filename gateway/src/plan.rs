@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use zerver_flows::engine::Engine;
-use zerver_flows::flow::{BoundFlow, Flow};
+use zerver_flows::{BoundFlow, Engine, Flow};
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::names::{Name, Names};
 
@@ -143,7 +142,8 @@ impl Plan {
         let mut rate_limits = BTreeMap::new();
         for settings in &document.rate_limits {
             let name = settings.name.clone();
-            let kept = before.and_then(|plan| plan.rate_limits.get(&name)).filter(|kept| kept.settings() == &**settings);
+            let kept =
+                before.and_then(|plan| plan.rate_limits.get(&name)).filter(|kept| kept.settings() == &**settings);
             let limit = match kept {
                 Some(kept) => Ok(Arc::clone(kept)),
                 None => RateLimit::new((**settings).clone(), (*clock).clone()).map(Arc::new),
@@ -252,19 +252,7 @@ fn flows(
         }
         flows.insert(flow.slug().to_owned(), flow.bind(makings.names));
     }
-    let targets: Vec<&str> = upstreams.keys().map(String::as_str).collect();
-    for page in &document.flows {
-        match crate::config::flows::load(page, &targets) {
-            Ok(flow) if flows.contains_key(flow.slug()) => problems.push(
-                Problem::at(page.place(), format!("a flow named `{}` is there already", flow.slug()))
-                    .help("a flow's name is unique, in the page and among the program's own flows: rename one"),
-            ),
-            Ok(flow) => {
-                flows.insert(flow.slug().to_owned(), flow.bind(makings.names));
-            }
-            Err(found) => problems.extend(found),
-        }
-    }
+    //FLOWS
     flows
 }
 
@@ -289,7 +277,7 @@ fn routes(
         let conditions = conditions(&page.matches, problems);
         let route = Route {
             id: makings.names.intern(&page.name),
-            text: page.name.clone(),
+            text: (*page.name).clone(),
             target: match target(&page.to, upstreams, flows, problems) {
                 Some(target) => target,
                 None => continue,
@@ -371,17 +359,16 @@ fn conditions(page: &document::Match, problems: &mut Vec<Problem>) -> Option<Con
             _ => problems.push(Problem::at(page.path.place(), format!("`{name}: {value}` is no header of HTTP"))),
         }
     }
-    let query =
-        page.query.iter().map(|(name, value)| (name.clone(), (value != "*").then(|| value.clone()))).collect();
-    let host = page.host.as_ref().map(|host| {
-        if host.contains(['/', ':']) || host.trim_start_matches("*.").contains('*') {
-            problems.push(
-                Problem::at(host.place(), format!("`{}` is no host", **host))
-                    .help("write a name without scheme and port: `shop.example.com`, or `*.example.com` for all below it"),
-            );
-        }
-        Host::parse(host)
-    });
+    let query = page.query.iter().map(|(name, value)| (name.clone(), (value != "*").then(|| value.clone()))).collect();
+    let host =
+        page.host.as_ref().map(|host| {
+            if host.contains(['/', ':']) || host.trim_start_matches("*.").contains('*') {
+                problems.push(Problem::at(host.place(), format!("`{}` is no host", **host)).help(
+                    "write a name without scheme and port: `shop.example.com`, or `*.example.com` for all below it",
+                ));
+            }
+            Host::parse(host)
+        });
     (problems.len() == before).then_some(())?;
     Some(Conditions { host, methods, path: path?, headers, query })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
-use zerver_flows::flow::Flow;
+use zerver_flows::Flow;
 
 use crate::config::file::Rejected;
 use crate::config::load;

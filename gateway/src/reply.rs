@@ -59,11 +59,9 @@ impl Reply {
             Error::MethodNotAllowed { allow } => headers.extend(field(header::ALLOW, allow)),
             Error::RateLimited { limit, fields, .. } => {
                 problem["violated-policies"] = json!([limit]);
-                headers.extend(
-                    fields.iter().filter_map(|(name, value)| {
-                        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
-                    }),
-                );
+                headers.extend(fields.iter().filter_map(|(name, value)| {
+                    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+                }));
             }
             _ => {}
         }

@@ -55,9 +55,9 @@ impl Upstream {
     #[must_use]
     pub fn new(name: &str, settings: &document::Upstream, names: &Names, clock: &Clock) -> Arc<Self> {
         let peers = settings.peers.iter().map(|text| Arc::new(Peer::new(text, names.intern(text)))).collect();
-        let group = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let group = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Arc::new(Self {
             name: name.to_owned(),
             id: names.intern(name),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use zerver_flows::declare::FlowDoc;
+//USEFLOWS
 
 use super::duration;
 use super::placed::Placed;
@@ -39,9 +39,7 @@ pub struct Document {
     /// Rate limits that routes may use.
     #[serde(default)]
     pub rate_limits: Vec<Placed<RateSettings>>,
-    /// Flows written in configuration.
-    #[serde(default)]
-    pub flows: Vec<Placed<FlowDoc>>,
+    //FLOWS
     /// What requests are answered by.
     pub routes: Vec<Placed<Route>>,
 }

@@ -8,10 +8,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use zerver_flows::engine::Env;
-use zerver_flows::exit::Fail;
-use zerver_flows::flow::BoundFlow;
-use zerver_flows::request::Req;
+use zerver_flows::{BoundFlow, Env, Fail, Req};
 use zerver_telemetry::event::Cause;
 use zerver_telemetry::names::Name;
 

@@ -163,16 +163,11 @@ impl ProxyHttp for Phases {
         };
         let done = match &entered.route.target {
             Target::Reply(reply) => answer::give(session, &mut exchange, reply.clone()).await.map(|()| true),
-            Target::Flow(flow) => answer::run_flow(
-                session,
-                &mut exchange,
-                &ctx.plan,
-                &entered.route,
-                flow,
-                entered.params,
-            )
-            .await
-            .map(|()| true),
+            Target::Flow(flow) => {
+                answer::run_flow(session, &mut exchange, &ctx.plan, &entered.route, flow, entered.params)
+                    .await
+                    .map(|()| true)
+            }
             Target::Upstream(_) => {
                 ctx.body_max = entered.route.body_bytes.map(|max| max as u64);
                 ctx.proxying = entered.seat.map(|(upstream, permit)| Proxying::new(upstream, permit));

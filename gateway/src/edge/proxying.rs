@@ -56,8 +56,8 @@ impl Proxying {
         };
         self.tries += 1;
         let log = exchange.log();
-        let mut opening = Opening::running(self.upstream.id, NodeKind::Effect, NodeId::ROOT)
-            .in_state(Cause::Io, self.upstream.id);
+        let mut opening =
+            Opening::running(self.upstream.id, NodeKind::Effect, NodeId::ROOT).in_state(Cause::Io, self.upstream.id);
         opening.attempt = self.tries;
         let node = log.open(log.now(), opening);
         log.attr_text(node, keys.method, method.as_str());
@@ -132,8 +132,7 @@ impl Proxying {
 
     /// The body's last piece came.
     pub(crate) fn body_ended(&mut self, exchange: &Exchange) {
-        let (outcome, error) =
-            if self.status >= 500 { (Outcome::Error, "upstream_status") } else { (Outcome::Ok, "") };
+        let (outcome, error) = if self.status >= 500 { (Outcome::Error, "upstream_status") } else { (Outcome::Ok, "") };
         self.close(exchange, outcome, self.status, error);
     }
 

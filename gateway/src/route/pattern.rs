@@ -177,8 +177,14 @@ mod tests {
     fn bad_patterns_say_what_is_wrong() {
         for (text, error) in [
             ("carts", "a path pattern begins with `/`"),
-            ("/a{id}", "`a{id}` is not a segment: a parameter is a whole segment, such as `{id}` or, at the end, `{*rest}`"),
-            ("/{id", "`{id` is not a segment: a parameter is a whole segment, such as `{id}` or, at the end, `{*rest}`"),
+            (
+                "/a{id}",
+                "`a{id}` is not a segment: a parameter is a whole segment, such as `{id}` or, at the end, `{*rest}`",
+            ),
+            (
+                "/{id",
+                "`{id` is not a segment: a parameter is a whole segment, such as `{id}` or, at the end, `{*rest}`",
+            ),
             ("/{*rest}/x", "`{*rest}` takes the rest of the path, so nothing may follow it"),
             ("/{a}/{a}", "the parameter `a` stands there twice"),
         ] {
@@ -188,7 +194,8 @@ mod tests {
 
     #[test]
     fn the_more_exact_pattern_comes_first() {
-        let mut texts = ["/{*rest}", "/carts/{id}", "/", "/carts/mine", "/carts/{*rest}", "/carts", "/carts/{id}/items"];
+        let mut texts =
+            ["/{*rest}", "/carts/{id}", "/", "/carts/mine", "/carts/{*rest}", "/carts", "/carts/{id}/items"];
         texts.sort_by(|a, b| Pattern::parse(a).unwrap().precedence(&Pattern::parse(b).unwrap()));
         assert_eq!(
             texts,

@@ -312,8 +312,8 @@ mod tests {
 
     #[test]
     fn a_known_path_with_another_method_says_which_it_takes() {
-        let table =
-            Table::new(vec![(route("", "GET", "/a", ""), "get"), (route("", "POST,GET", "/a", "x=1"), "post")]).unwrap();
+        let table = Table::new(vec![(route("", "GET", "/a", ""), "get"), (route("", "POST,GET", "/a", "x=1"), "post")])
+            .unwrap();
         assert_eq!(find(&table, "", "PUT", "/a", "x=1"), "405 GET, POST");
         assert_eq!(find(&table, "", "PUT", "/b", ""), "404");
     }

@@ -70,8 +70,7 @@ mod tests {
     #[test]
     fn round_robin_takes_turns_and_retries_go_elsewhere() {
         let (peers, balancer) = (peers(3), Balancer::new(Balance::RoundRobin));
-        let picks: Vec<String> =
-            (0..6).map(|_| balancer.pick(&peers, None, Ticks(0)).unwrap().text.clone()).collect();
+        let picks: Vec<String> = (0..6).map(|_| balancer.pick(&peers, None, Ticks(0)).unwrap().text.clone()).collect();
         assert_eq!(picks[..3], picks[3..]);
         for _ in 0..9 {
             assert_ne!(balancer.pick(&peers, Some(&peers[1]), Ticks(0)).unwrap().text, peers[1].text);

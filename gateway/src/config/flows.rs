@@ -1,1 +1,0 @@
-//! Flows written in the page: handed to the flow engine's own loader, whose findings become problems of the page.
