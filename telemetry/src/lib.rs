@@ -23,6 +23,8 @@ pub mod sampling;
 pub mod exemplars;
 pub mod metrics;
 pub mod export;
+pub mod collector;
+pub mod recording;
 pub mod explain;
 
 pub use inflight::Running;

@@ -166,7 +166,8 @@ impl Tree<'_> {
                 put(attributes, semconv::STEP_NAME, node.name.clone());
                 put(attributes, semconv::STEP_SEQUENCE, step);
             }
-            NodeKind::Station | NodeKind::Branch => put(attributes, semconv::STATION_NAME, node.name.clone()),
+            NodeKind::Station => put(attributes, semconv::STATION_NAME, node.name.clone()),
+            NodeKind::Branch => {}
             NodeKind::Effect => {
                 put(attributes, semconv::EFFECT_TARGET, node.name.clone());
                 put(attributes, semconv::EFFECT_ATTEMPT, i64::from(node.attempt));

@@ -1,0 +1,388 @@
+//! The collector: one background thread that turns finished logbooks into timelines and passes each on.
+//!
+//! Per timeline, in this order: number, promotion, metrics, sampling, export, observers, store. Requests never wait for
+//! it: they leave their logbook in the recorder's ring, which drops the oldest when the collector is too slow.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::assemble;
+use crate::exemplars::{RetentionSettings, Store};
+use crate::export::ExportCounters;
+use crate::export::otlp::Exporter;
+use crate::metrics::Metrics;
+use crate::promote::{History, PromotionSettings, promote};
+use crate::recorder::{Recorder, RecorderCounters};
+use crate::sampling::{Reason, SamplingSettings, SlowHistory};
+use crate::span::{SpanSettings, spans};
+use crate::timeline::Timeline;
+
+/// How the collector works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectorSettings {
+    /// How often it looks for finished requests (default 50 ms; the ring must hold what ends in that time).
+    pub interval: Duration,
+    /// What is kept in memory.
+    pub retention: RetentionSettings,
+    /// What can change while it runs.
+    pub rules: Rules,
+}
+
+impl Default for CollectorSettings {
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(50), retention: RetentionSettings::default(), rules: Rules::default() }
+    }
+}
+
+/// The part of the settings that a new configuration replaces; see [`Collector::apply`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// Which waits become spans.
+    pub promotion: PromotionSettings,
+    /// Which requests' spans are exported.
+    pub sampling: SamplingSettings,
+    /// What spans carry.
+    pub spans: SpanSettings,
+}
+
+/// Someone who wants to see each timeline as it is collected: an access log, a recording.
+///
+/// Runs on the collector's thread, so it must not block; what it costs delays everything after it.
+pub trait Observer: Send {
+    /// Sees one timeline. `exported` says why its spans are exported, or that they are not.
+    fn timeline(&mut self, timeline: &Arc<Timeline>, exported: Option<Reason>);
+
+    /// All that had finished was seen: a moment to write buffers out.
+    fn pause(&mut self) {}
+}
+
+/// The collector of one gateway.
+///
+/// Dropping it tells its thread to end after one more look; [`Collector::stop`] waits for that.
+#[derive(Debug)]
+pub struct Collector {
+    shared: Arc<Shared>,
+    recorder: Recorder,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    exporter: Option<Exporter>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    signals: Mutex<Signals>,
+    wake: Condvar,
+    passed: Condvar,
+    rules: Mutex<Arc<Rules>>,
+}
+
+#[derive(Debug, Default)]
+struct Signals {
+    /// Looks asked for, and the last one asked for before a look that is over.
+    asked: u64,
+    done: u64,
+    stopping: bool,
+    ended: bool,
+}
+
+/// What is known when the collector has stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether it had seen all finished requests within the deadline.
+    pub complete: bool,
+    /// What was recorded, and what the ring has lost.
+    pub recorder: RecorderCounters,
+    /// What became of the spans, where there was an exporter.
+    pub export: Option<ExportCounters>,
+}
+
+impl Collector {
+    /// Starts the collector's thread. The recorder, the store and the exporter report to `metrics` from now on.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start(
+        recorder: Recorder,
+        settings: CollectorSettings,
+        metrics: Arc<Metrics>,
+        exporter: Option<Exporter>,
+        observers: Vec<Box<dyn Observer>>,
+    ) -> io::Result<Self> {
+        let store = Arc::new(Store::new(settings.retention));
+        metrics.register(Arc::new(recorder.clone()));
+        metrics.register(Arc::clone(&store) as _);
+        if let Some(exporter) = &exporter {
+            metrics.register(Arc::new(exporter.clone()));
+        }
+        let shared = Arc::new(Shared { rules: Mutex::new(Arc::new(settings.rules)), ..Shared::default() });
+        let mut worker = Worker {
+            shared: Arc::clone(&shared),
+            recorder: recorder.clone(),
+            store: Arc::clone(&store),
+            metrics: Arc::clone(&metrics),
+            exporter: exporter.clone(),
+            observers,
+            history: History::default(),
+            slow: SlowHistory::default(),
+            seq: 0,
+            batch: Vec::new(),
+        };
+        let interval = settings.interval;
+        let thread = thread::Builder::new().name("zerver-collector".into()).spawn(move || worker.run(interval))?;
+        Ok(Self { shared, recorder, store, metrics, exporter, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The kept timelines. Readers keep the pointer; it outlives the collector.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The metrics it counts into.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Replaces what a new configuration may change. Holds from the next look on.
+    pub fn apply(&self, rules: Rules) {
+        *self.shared.rules.lock() = Arc::new(rules);
+    }
+
+    /// Makes it look for finished requests now.
+    pub fn wake(&self) {
+        self.shared.signals.lock().asked += 1;
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits until every request that has finished by now is in the store, in the metrics and with the exporter.
+    /// Returns at once when the collector has stopped.
+    pub fn flush(&self) {
+        let mut signals = self.shared.signals.lock();
+        signals.asked += 1;
+        let mine = signals.asked;
+        self.shared.wake.notify_one();
+        self.shared.passed.wait_while(&mut signals, |signals| signals.done < mine && !signals.ended);
+    }
+
+    /// Ends it: one last look, then the exporter sends what waits. Takes `deadline` (2 s are plenty) and half a second
+    /// at most. Stop it when no request runs any more: what finishes later is seen by nobody.
+    pub fn stop(&self, deadline: Duration) -> Stopped {
+        let clock = self.recorder.clock();
+        let began = clock.now();
+        let mut signals = self.shared.signals.lock();
+        signals.stopping = true;
+        self.shared.wake.notify_one();
+        self.shared.passed.wait_while_for(&mut signals, |signals| !signals.ended, deadline);
+        let complete = signals.ended;
+        drop(signals);
+        if complete && let Some(thread) = self.thread.lock().take() {
+            // It has said that it is past everything; a panic was reported by its own thread.
+            let _ = thread.join();
+        }
+        let left = deadline.saturating_sub(clock.since(began));
+        let export = self.exporter.as_ref().map(|exporter| exporter.stop(left));
+        Stopped { complete, recorder: self.recorder.counters(), export }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.shared.signals.lock().stopping = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// The collector's own side.
+struct Worker {
+    shared: Arc<Shared>,
+    recorder: Recorder,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    exporter: Option<Exporter>,
+    observers: Vec<Box<dyn Observer>>,
+    history: History,
+    slow: SlowHistory,
+    seq: u64,
+    batch: Vec<Timeline>,
+}
+
+/// Tells whoever waits that the thread is gone, whatever made it go.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.signals.lock().ended = true;
+        self.0.passed.notify_all();
+    }
+}
+
+impl Worker {
+    fn run(&mut self, interval: Duration) {
+        let shared = Arc::clone(&self.shared);
+        let _end = End(Arc::clone(&shared));
+        loop {
+            let mut signals = shared.signals.lock();
+            let idle = |signals: &mut Signals| signals.asked == signals.done && !signals.stopping;
+            shared.wake.wait_while_for(&mut signals, idle, interval);
+            let (asked, stopping) = (signals.asked, signals.stopping);
+            drop(signals);
+            self.look();
+            shared.signals.lock().done = asked;
+            shared.passed.notify_all();
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// Takes what has finished, in the order of its end.
+    fn look(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let (clock, names) = (self.recorder.clock().clone(), Arc::clone(self.recorder.names()));
+        self.recorder.drain(|book| batch.extend(assemble::timeline(book, &clock, &names)));
+        if batch.is_empty() {
+            self.batch = batch;
+            return;
+        }
+        batch.sort_by_key(|timeline| timeline.start_unix_ns.saturating_add(timeline.latency_ns));
+        let rules = Arc::clone(&self.shared.rules.lock());
+        for timeline in batch.drain(..) {
+            self.pass(timeline, &rules);
+        }
+        self.batch = batch;
+        self.observers.iter_mut().for_each(|observer| observer.pause());
+    }
+
+    fn pass(&mut self, mut timeline: Timeline, rules: &Rules) {
+        self.seq += 1;
+        timeline.seq = self.seq;
+        let limits = self.history.limits(&timeline.route, &rules.promotion);
+        promote(&mut timeline, &limits);
+        self.history.add(&timeline);
+        self.metrics.observe(&timeline);
+        let slow = self.slow.is_slow(&timeline);
+        let reason = rules.sampling.decide(&timeline, slow);
+        if let Some(exporter) = &self.exporter {
+            self.metrics.decided(reason.map_or("not_exported", Reason::as_str));
+            if let Some(reason) = reason {
+                exporter.offer(spans(&timeline, reason, &rules.spans));
+            }
+        }
+        let exported = reason.filter(|_| self.exporter.is_some());
+        let timeline = Arc::new(timeline);
+        for observer in &mut self.observers {
+            observer.timeline(&timeline, exported);
+        }
+        self.store.add(timeline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::event::{Cause, NodeId, Outcome};
+    use crate::names::Name;
+    use crate::timeline::{Kept, PromotedBy};
+
+    fn collector(recorder: &Recorder) -> Collector {
+        // It looks only when it is asked to.
+        let settings = CollectorSettings { interval: Duration::from_secs(3_600), ..CollectorSettings::default() };
+        Collector::start(recorder.clone(), settings, Arc::default(), None, Vec::new()).expect("a thread starts")
+    }
+
+    fn request(recorder: &Recorder, clock: &Clock, ms: u64) {
+        let rec = recorder.start(clock.now(), None, false);
+        rec.route(recorder.names().intern("checkout"), Name::NONE, 1);
+        rec.state(clock.now(), NodeId::ROOT, Cause::Permit, recorder.names().intern("seats"), None);
+        clock.advance(Duration::from_millis(ms));
+        rec.state(clock.now(), NodeId::ROOT, Cause::Run, Name::NONE, None);
+        rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
+    }
+
+    #[test]
+    fn after_a_flush_everything_finished_is_everywhere() {
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let collector = collector(&recorder);
+        for ms in 1..=20 {
+            request(&recorder, &clock, ms);
+        }
+        collector.flush();
+        let kept = collector.store().snapshot();
+        assert_eq!(kept.iter().map(|t| t.seq).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+        // Shards are drained one by one, yet the numbers follow the order of the ends.
+        assert!(kept.iter().map(|t| t.start_unix_ns + t.latency_ns).is_sorted());
+        let promoted = |ms: usize| kept[ms - 1].root().states.iter().find_map(|state| state.promoted);
+        assert_eq!((promoted(5), promoted(6)), (None, Some(PromotedBy::Threshold)));
+        assert!(kept[0].kept.contains(&Kept::Recent));
+        let routes = collector.metrics().routes();
+        assert_eq!((routes[0].requests, routes[0].split.queue_ns), (20, 210_000_000));
+        let text = crate::export::prometheus::text(&collector.metrics().snapshot());
+        assert!(text.contains("zerver_timelines_total 20\n"), "{text}");
+        assert!(text.contains("zerver_timelines_lost_total{cause=\"ring_full\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn new_rules_hold_from_the_next_look_on() {
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let collector = collector(&recorder);
+        request(&recorder, &clock, 1);
+        collector.flush();
+        let promotion = PromotionSettings { debug_jobs: true, ..PromotionSettings::default() };
+        collector.apply(Rules { promotion, ..Rules::default() });
+        request(&recorder, &clock, 1);
+        collector.flush();
+        let promoted: Vec<_> = collector.store().snapshot().iter().map(|t| t.root().states[0].promoted).collect();
+        assert_eq!(promoted, [None, Some(PromotedBy::Debug)]);
+    }
+
+    #[test]
+    fn stopping_takes_a_last_look_and_says_what_was_lost() {
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let collector = collector(&recorder);
+        for _ in 0..20_000 {
+            request(&recorder, &clock, 1);
+        }
+        let store = Arc::clone(collector.store());
+        let stopped = collector.stop(Duration::from_secs(60));
+        assert!(stopped.complete && stopped.export.is_none());
+        assert_eq!(stopped.recorder.finished, 20_000);
+        assert_eq!(store.retained().seen + stopped.recorder.lost_timelines, 20_000);
+        // Nobody waits for a collector that is gone.
+        collector.flush();
+        assert!(collector.stop(Duration::ZERO).complete);
+    }
+
+    #[test]
+    fn observers_see_each_timeline_once_and_in_order() {
+        struct Seen(std::sync::mpsc::Sender<u64>);
+        impl Observer for Seen {
+            fn timeline(&mut self, timeline: &Arc<Timeline>, exported: Option<Reason>) {
+                assert_eq!(exported, None);
+                self.0.send(timeline.seq).expect("the test listens");
+            }
+        }
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let (tell, told) = std::sync::mpsc::channel();
+        let settings = CollectorSettings::default();
+        let observers: Vec<Box<dyn Observer>> = vec![Box::new(Seen(tell))];
+        let collector =
+            Collector::start(recorder.clone(), settings, Arc::default(), None, observers).expect("it starts");
+        for _ in 0..3 {
+            request(&recorder, &clock, 1);
+        }
+        // Without a flush: the interval alone brings them.
+        assert_eq!(told.iter().take(3).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(collector.stop(Duration::from_secs(60)).complete);
+    }
+}
