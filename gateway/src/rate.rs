@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zerver_telemetry::clock::Clock;
 
-use wound::WoundClock;
 use store::Store;
+use wound::WoundClock;
 
 mod wound;
 mod store;
@@ -72,7 +72,9 @@ pub enum RateError {
         name: String,
     },
     /// The window is too short for the requests.
-    #[error("rate limit `{name}`: a window of {window:?} for {requests} requests leaves less than a nanosecond for each")]
+    #[error(
+        "rate limit `{name}`: a window of {window:?} for {requests} requests leaves less than a nanosecond for each"
+    )]
     Window {
         /// The limit's name.
         name: String,

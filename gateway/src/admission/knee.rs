@@ -45,6 +45,8 @@ pub struct Knee {
     sure: bool,
     /// Mean answer time of the last bucket, in seconds.
     rtt: Option<f64>,
+    /// A longer pause between two answers begins the bucket anew, in seconds.
+    patience: f64,
     /// Throughputs of the last limited buckets, per second.
     tops: VecDeque<f64>,
     /// The limited bucket before this one.
@@ -105,6 +107,7 @@ impl Knee {
             base: None,
             sure: false,
             rtt: None,
+            patience: 4.0 * BUCKET_MAX_S,
             tops: VecDeque::with_capacity(TOPS),
             before: None,
             deadline: None,
@@ -189,8 +192,10 @@ impl Knee {
         }
         // After a pause in the answers (a freeze, an idle night) the bucket's length says nothing about throughput.
         let quiet = at - self.bucket.last.max(self.bucket.opens);
-        if quiet > BUCKET_S.max(4.0 * self.rtt.unwrap_or(BUCKET_MAX_S)) {
+        if quiet > self.patience {
             self.bucket = Bucket { opens: at, ..Bucket::default() };
+            // A second pause like this one is how the upstream answers now.
+            self.patience = 2.0 * quiet;
         }
         self.bucket.last = at;
         true
@@ -220,6 +225,7 @@ impl Knee {
         // A timed-out answer time is a lower bound, not a measurement of an upstream without a queue.
         let measured = bucket.timeouts * 10 <= bucket.finished;
         self.rtt = Some(rtt);
+        self.patience = BUCKET_S.max(4.0 * rtt);
 
         if let Some(deadline) = self.deadline {
             // Without a queue in the upstream, fewer seats would not make answers shorter, only fewer.
@@ -326,6 +332,15 @@ impl Knee {
     fn drained(&mut self, now: Duration, length: f64, throughput: f64, rtt: f64, measured: bool) {
         let before = self.base.unwrap_or(rtt);
         let top = self.top().unwrap_or(throughput);
+        if measured && rtt < before && throughput > 1.2 * top {
+            // More throughput with fewer seats: the upstream has become faster meanwhile.
+            self.base = Some(rtt);
+            self.tops.clear();
+            self.remember(throughput);
+            self.end_drain(now, DRAIN_SOON_S);
+            self.phase = Phase::Search { before: Some(throughput), from: self.limit, flat: 0 };
+            return;
+        }
         if measured && throughput > 0.8 * top && self.current() > 2 {
             self.base = Some(before.min(rtt));
             self.move_to(now, DRAIN_SHARE * self.limit, Why::Drain);
@@ -339,10 +354,13 @@ impl Knee {
         }
         self.sure = true;
         let wrong = (rtt - before).abs() > 0.25 * before;
-        let calm_s = DRAIN_S.max(40.0 * length);
+        self.end_drain(now, if wrong { DRAIN_SOON_S.max(4.0 * length) } else { DRAIN_S.max(40.0 * length) });
+    }
+
+    fn end_drain(&mut self, now: Duration, pause_s: f64) {
         self.seed = self.seed.wrapping_add(1);
-        let spread = 0.8 + 0.4 * fraction(self.seed);
-        self.drain_due = now.as_secs_f64() + spread * if wrong { DRAIN_SOON_S.max(4.0 * length) } else { calm_s };
+        // Spread by a fifth, so that gates do not drain together.
+        self.drain_due = now.as_secs_f64() + pause_s * (0.8 + 0.4 * fraction(self.seed));
         self.phase = Phase::Follow;
         self.before = None;
         self.move_to(now, self.target().min(self.cap), Why::DrainEnd);
@@ -387,4 +405,83 @@ fn linear(before: Seen, after: Seen) -> bool {
     let seats = (after.limit / before.limit).ln();
     let answer = (after.rtt / before.rtt).ln();
     seats.abs() >= 0.2 && answer / seats < 0.3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds answers of an upstream that is always full: `slots` at once, `service_s` each, all seats in use.
+    fn full(knee: &mut Knee, now: &mut f64, seconds: f64, slots: f64, service_s: f64, outcome: Outcome) {
+        let end = *now + seconds;
+        while *now < end {
+            let seats = f64::from(knee.current());
+            let throughput = seats.min(slots) / service_s;
+            let rtt = seats / throughput;
+            *now += 1.0 / throughput;
+            let started = Duration::from_secs_f64((*now - rtt).max(0.0));
+            knee.finished(Duration::from_secs_f64(*now), Finish { started, outcome, full: true });
+        }
+    }
+
+    #[test]
+    fn the_knee_is_found_from_below_and_from_above() {
+        for (slots, service_s) in [(1.0, 0.01), (10.0, 0.01), (50.0, 0.02), (400.0, 0.05)] {
+            let mut knee = Knee::new(Bounds::default(), 1);
+            let mut now = 0.0;
+            full(&mut knee, &mut now, 20.0, slots, service_s, Outcome::Good);
+            let limit = f64::from(knee.current());
+            assert!((slots..=2.5 * slots + 6.0).contains(&limit), "{limit} seats for {slots} slots");
+            // Two seats are the fewest, so one slot is never seen without a queue.
+            let base = knee.base().map_or(0.0, |base| base.as_secs_f64()) / service_s;
+            assert!((0.9..=if slots < 2.0 { 2.2 } else { 1.4 }).contains(&base), "{base} for {slots} slots");
+        }
+    }
+
+    #[test]
+    fn the_last_move_says_what_happened() {
+        let mut knee = Knee::new(Bounds::default(), 1);
+        assert_eq!((knee.last_move(), knee.current()), (None, 16));
+        let mut now = 0.0;
+        full(&mut knee, &mut now, 0.1, 1_000.0, 0.01, Outcome::Good);
+        let last = knee.last_move().expect("it grows");
+        assert_eq!((last.why, last.to), (Why::Search, knee.current()));
+        assert!(last.to > last.from);
+    }
+
+    #[test]
+    fn it_stays_within_its_bounds() {
+        let bounds = Bounds { start: 500, min: 5, max: 20 };
+        let mut knee = Knee::new(bounds, 1);
+        assert_eq!(knee.current(), 20);
+        let mut now = 0.0;
+        full(&mut knee, &mut now, 10.0, 1_000.0, 0.01, Outcome::Good);
+        assert!(knee.current() <= 20);
+        // A hanging upstream: only timeouts come back, and the limit falls to its floor.
+        knee.started(Some(Duration::from_millis(500)));
+        full(&mut knee, &mut now, 20.0, 1.0, 0.5, Outcome::Timeout);
+        assert!((1..=5).contains(&knee.current()), "{}", knee.current());
+    }
+
+    #[test]
+    fn without_load_it_does_not_move() {
+        let mut knee = Knee::new(Bounds::default(), 1);
+        for n in 1..5_000_u32 {
+            let now = Duration::from_millis(10) * n;
+            let started = now.saturating_sub(Duration::from_millis(5));
+            knee.finished(now, Finish { started, outcome: Outcome::Good, full: false });
+        }
+        assert_eq!((knee.current(), knee.last_move()), (16, None));
+        assert!(knee.base().is_some_and(|base| base.abs_diff(Duration::from_millis(5)) < Duration::from_micros(10)));
+    }
+
+    #[test]
+    fn a_client_that_left_is_no_sample() {
+        let mut knee = Knee::new(Bounds::default(), 1);
+        for n in 1..5_000_u32 {
+            let now = Duration::from_millis(1) * n;
+            knee.finished(now, Finish { started: Duration::ZERO, outcome: Outcome::ClientGone, full: true });
+        }
+        assert_eq!((knee.base(), knee.last_move()), (None, None));
+    }
 }

@@ -34,11 +34,7 @@ pub struct QueueSettings {
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self {
-            interactive_wait: Duration::from_millis(50),
-            batch_wait: Duration::from_secs(1),
-            waiting_max: 10_000,
-        }
+        Self { interactive_wait: Duration::from_millis(50), batch_wait: Duration::from_secs(1), waiting_max: 10_000 }
     }
 }
 
@@ -452,3 +448,6 @@ fn micros(duration: Duration) -> u64 {
 fn corrected(at: u64, guess: u64, held: u64) -> u64 {
     at.saturating_add(held).saturating_sub(guess)
 }
+
+#[cfg(test)]
+mod tests;

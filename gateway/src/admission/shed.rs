@@ -27,14 +27,8 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 6] = [
-        Self::QueueFull,
-        Self::PredictedWait,
-        Self::QueueWait,
-        Self::Deadline,
-        Self::TenantShare,
-        Self::Draining,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::QueueFull, Self::PredictedWait, Self::QueueWait, Self::Deadline, Self::TenantShare, Self::Draining];
 
     /// The stable word.
     #[must_use]

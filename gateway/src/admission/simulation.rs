@@ -109,9 +109,9 @@ impl Run {
 
     /// The share of a stream's requests that was served.
     fn served(&self, stream: usize, from: f64, to: f64) -> f64 {
-        let (good, all) = self.of(stream, from, to).fold((0, 0), |(good, all), story| {
-            (good + usize::from(story.end == End::Good), all + 1)
-        });
+        let (good, all) = self
+            .of(stream, from, to)
+            .fold((0, 0), |(good, all), story| (good + usize::from(story.end == End::Good), all + 1));
         good as f64 / (all as f64).max(1.0)
     }
 
@@ -132,9 +132,8 @@ impl Run {
     /// The share of refusals that came later than `after` seconds.
     fn late(&self, from: f64, to: f64, after: f64) -> f64 {
         let sheds = self.between(from, to).filter(|story| matches!(story.end, End::Shed(_)));
-        let (late, all) = sheds.fold((0, 0), |(late, all), story| {
-            (late + usize::from(story.ended - story.arrived > after), all + 1)
-        });
+        let (late, all) =
+            sheds.fold((0, 0), |(late, all), story| (late + usize::from(story.ended - story.arrived > after), all + 1));
         late as f64 / (all as f64).max(1.0)
     }
 
@@ -273,7 +272,8 @@ impl World {
             }
             What::GivesUp(id) => self.give_up(id),
             What::WaitEnds(id, number) => {
-                let (class, deadline) = (self.scene.streams[self.requests[id].stream].class, self.requests[id].deadline);
+                let (class, deadline) =
+                    (self.scene.streams[self.requests[id].stream].class, self.requests[id].deadline);
                 let reason = if deadline <= self.now { Reason::Deadline } else { Reason::QueueWait };
                 if let Some(shed) = self.desk.expire(self.now, number, class, reason) {
                     self.requests[id].end = Some((self.now, End::Shed(shed.reason)));

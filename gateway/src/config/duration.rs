@@ -70,9 +70,8 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
-        let value: f64 = number
-            .parse()
-            .map_err(|_| DurationError::NoNumber { text: whole.to_owned(), rest: rest.to_owned() })?;
+        let value: f64 =
+            number.parse().map_err(|_| DurationError::NoNumber { text: whole.to_owned(), rest: rest.to_owned() })?;
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(end);
         let seconds = match unit.trim() {
