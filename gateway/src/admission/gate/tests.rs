@@ -33,6 +33,14 @@ async fn warm(gate: &Arc<Gate>, clock: &Clock, millis: u64) {
     permit.done(Outcome::Good);
 }
 
+#[test]
+fn waiting_and_seats_may_move_between_threads() {
+    fn moves<T: Send>(_: &T) {}
+    let (gate, _) = gate(1);
+    moves(&gate.enter(&of("a")));
+    moves(&gate.try_enter(&of("a")));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_free_seat_is_taken_at_once_and_given_back() {
     let (gate, _) = gate(2);
@@ -155,7 +163,6 @@ async fn a_seat_lingers_until_the_upstream_should_have_finished() {
     warm(&gate, &clock, 100).await;
     let permit = gate.try_enter(&of("a")).expect("the seat is free");
     wind(&clock, 50).await;
-    gate.state();
     permit.linger(Outcome::ClientGone);
     tokio::task::yield_now().await;
     assert_eq!((gate.in_use(), gate.state().lingering), (1, 1));

@@ -52,9 +52,7 @@ fn equal_tenants_are_served_alike() {
 }
 
 #[test]
-fn a_tenant_whose_requests_cost_more_gets_fewer_of_them() {
-    // Both ask for more than half; seat-time is what is shared, and here every request costs the same, so the shares are
-    // those of requests. The guess and its correction are tested in the room itself.
+fn two_tenants_that_ask_for_more_than_half_get_half_each() {
     let run = Scene::new(10.0, 0.01)
         .stream(Class::Interactive, "a", |_| 3.0 * CAPACITY)
         .stream(Class::Interactive, "b", |_| 0.7 * CAPACITY)

@@ -82,7 +82,7 @@ fn bad_time(t: f64) -> bool {
 fn an_upstream_four_times_slower_is_followed_and_its_return_too() {
     for times in [0.9, 3.0] {
         for varied in [true, false] {
-            for seed in [1, 2, 3] {
+            for seed in [1, 2] {
                 let (run, whole) = change(times, varied, seed, |scene| {
                     scene.service_s = Box::new(|t| if bad_time(t) { 0.04 } else { 0.01 });
                 });
@@ -98,7 +98,7 @@ fn an_upstream_four_times_slower_is_followed_and_its_return_too() {
 fn slots_that_go_and_come_back_are_followed() {
     for times in [0.9, 3.0] {
         for varied in [true, false] {
-            for seed in [1, 2, 3] {
+            for seed in [1, 2] {
                 let (run, whole) = change(times, varied, seed, |scene| {
                     scene.slots = Box::new(|t| if bad_time(t) { 2.0 } else { 10.0 });
                 });
