@@ -163,7 +163,7 @@ impl<W> Desk<W> {
         let mean = self.service.filter(|_| self.linger)?;
         self.learn(now, ticket, outcome);
         self.lingering += 1;
-        if self.answered < ticket.started {
+        if self.answered <= ticket.started {
             return Some(LINGER_MAX);
         }
         let held = now.saturating_sub(ticket.started).as_secs_f64();

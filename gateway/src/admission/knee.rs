@@ -45,6 +45,8 @@ pub struct Knee {
     sure: bool,
     /// Mean answer time of the last bucket, in seconds.
     rtt: Option<f64>,
+    /// A longer pause between two answers begins the bucket anew, in seconds.
+    patience: f64,
     /// Throughputs of the last limited buckets, per second.
     tops: VecDeque<f64>,
     /// The limited bucket before this one.
@@ -105,6 +107,7 @@ impl Knee {
             base: None,
             sure: false,
             rtt: None,
+            patience: 4.0 * BUCKET_MAX_S,
             tops: VecDeque::with_capacity(TOPS),
             before: None,
             deadline: None,
@@ -189,8 +192,10 @@ impl Knee {
         }
         // After a pause in the answers (a freeze, an idle night) the bucket's length says nothing about throughput.
         let quiet = at - self.bucket.last.max(self.bucket.opens);
-        if quiet > BUCKET_S.max(4.0 * self.rtt.unwrap_or(BUCKET_MAX_S)) {
+        if quiet > self.patience {
             self.bucket = Bucket { opens: at, ..Bucket::default() };
+            // A second pause like this one is how the upstream answers now.
+            self.patience = 2.0 * quiet;
         }
         self.bucket.last = at;
         true
@@ -220,6 +225,7 @@ impl Knee {
         // A timed-out answer time is a lower bound, not a measurement of an upstream without a queue.
         let measured = bucket.timeouts * 10 <= bucket.finished;
         self.rtt = Some(rtt);
+        self.patience = BUCKET_S.max(4.0 * rtt);
 
         if let Some(deadline) = self.deadline {
             // Without a queue in the upstream, fewer seats would not make answers shorter, only fewer.
@@ -326,6 +332,15 @@ impl Knee {
     fn drained(&mut self, now: Duration, length: f64, throughput: f64, rtt: f64, measured: bool) {
         let before = self.base.unwrap_or(rtt);
         let top = self.top().unwrap_or(throughput);
+        if measured && rtt < before && throughput > 1.2 * top {
+            // More throughput with fewer seats: the upstream has become faster meanwhile.
+            self.base = Some(rtt);
+            self.tops.clear();
+            self.remember(throughput);
+            self.end_drain(now, DRAIN_SOON_S);
+            self.phase = Phase::Search { before: Some(throughput), from: self.limit, flat: 0 };
+            return;
+        }
         if measured && throughput > 0.8 * top && self.current() > 2 {
             self.base = Some(before.min(rtt));
             self.move_to(now, DRAIN_SHARE * self.limit, Why::Drain);
@@ -339,10 +354,13 @@ impl Knee {
         }
         self.sure = true;
         let wrong = (rtt - before).abs() > 0.25 * before;
-        let calm_s = DRAIN_S.max(40.0 * length);
+        self.end_drain(now, if wrong { DRAIN_SOON_S.max(4.0 * length) } else { DRAIN_S.max(40.0 * length) });
+    }
+
+    fn end_drain(&mut self, now: Duration, pause_s: f64) {
         self.seed = self.seed.wrapping_add(1);
-        let spread = 0.8 + 0.4 * fraction(self.seed);
-        self.drain_due = now.as_secs_f64() + spread * if wrong { DRAIN_SOON_S.max(4.0 * length) } else { calm_s };
+        // Spread by a fifth, so that gates do not drain together.
+        self.drain_due = now.as_secs_f64() + pause_s * (0.8 + 0.4 * fraction(self.seed));
         self.phase = Phase::Follow;
         self.before = None;
         self.move_to(now, self.target().min(self.cap), Why::DrainEnd);
@@ -388,3 +406,6 @@ fn linear(before: Seen, after: Seen) -> bool {
     let answer = (after.rtt / before.rtt).ln();
     seats.abs() >= 0.2 && answer / seats < 0.3
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ impl Pace {
         let Some(began) = self.began else { return 0.0 };
         let memory_s = memory.as_secs_f64();
         // While the meter is young it has seen less than its memory; a floor keeps the first event from being a torrent.
-        let seen = (now.saturating_sub(began)).as_secs_f64().max(0.1 * memory_s);
+        let seen = (now.saturating_sub(began)).as_secs_f64().max(0.5 * memory_s);
         self.faded(now, memory) / (memory_s * (1.0 - (-seen / memory_s).exp()))
     }
 

@@ -448,3 +448,6 @@ fn micros(duration: Duration) -> u64 {
 fn corrected(at: u64, guess: u64, held: u64) -> u64 {
     at.saturating_add(held).saturating_sub(guess)
 }
+
+#[cfg(test)]
+mod tests;

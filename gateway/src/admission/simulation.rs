@@ -84,8 +84,6 @@ struct Story {
 /// What came of a scene.
 struct Run {
     stories: Vec<Story>,
-    /// The limit, each 100 ms.
-    limits: Vec<(f64, u32)>,
     /// The most that ever stood in the upstream's own queue, by second.
     upstream_queue: Vec<usize>,
     /// Upstream work finished for nobody, of all, in seconds.
@@ -136,10 +134,6 @@ impl Run {
             sheds.fold((0, 0), |(late, all), story| (late + usize::from(story.ended - story.arrived > after), all + 1));
         late as f64 / (all as f64).max(1.0)
     }
-
-    fn limit_at(&self, at: f64) -> u32 {
-        self.limits.iter().rev().find(|(t, _)| *t <= at).map_or(0, |(_, limit)| *limit)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,12 +180,7 @@ impl World {
             requests: Vec::new(),
             busy: 0,
             queue: VecDeque::new(),
-            run: Run {
-                stories: Vec::new(),
-                limits: Vec::new(),
-                upstream_queue: vec![0; scene.seconds as usize + 1],
-                wasted: (0.0, 0.0),
-            },
+            run: Run { stories: Vec::new(), upstream_queue: vec![0; scene.seconds as usize + 1], wasted: (0.0, 0.0) },
             scene,
         };
         world.at(Duration::ZERO, What::Look);
@@ -248,10 +237,8 @@ impl World {
 
     fn happen(&mut self, what: What) {
         match what {
-            What::Look => {
-                self.run.limits.push((self.now.as_secs_f64(), self.desk.limit().current()));
-                self.at(self.now + Duration::from_millis(100), What::Look);
-            }
+            // The upstream may have got slots back.
+            What::Look => self.at(self.now + Duration::from_millis(10), What::Look),
             // A stream that is silent now looks again.
             What::Arrives(silent) if silent > self.scene.streams.len() => self.next_arrival(usize::MAX - silent),
             What::Arrives(stream) => {

@@ -15,14 +15,6 @@ fn flood(slots: f64, service_s: f64, times: f64, varied: bool, seed: u64) -> Run
 fn measure(slots: f64, service_s: f64, times: f64, varied: bool, seed: u64) -> (f64, f64, f64) {
     let run = flood(slots, service_s, times, varied, seed);
     let goodput = run.goodput(2.0, 8.0) / (slots / service_s);
-    println!(
-        "| {slots} x {:.0} ms | {} | {times} | {seed} | {goodput:.3} | {:.3} | {:.0} ms | {:.3} |",
-        service_s * 1e3,
-        if varied { "varied" } else { "steady" },
-        run.goodput(0.0, 2.0) / (slots / service_s),
-        run.p99(2.0, 7.5) * 1e3,
-        run.late(2.0, 7.5, 0.06),
-    );
     (goodput, run.p99(2.0, 7.5), run.late(2.0, 7.5, 0.06))
 }
 
@@ -90,16 +82,12 @@ fn bad_time(t: f64) -> bool {
 fn an_upstream_four_times_slower_is_followed_and_its_return_too() {
     for times in [0.9, 3.0] {
         for varied in [true, false] {
-            for seed in [1, 2, 3] {
+            for seed in [1, 2] {
                 let (run, whole) = change(times, varied, seed, |scene| {
                     scene.service_s = Box::new(|t| if bad_time(t) { 0.04 } else { 0.01 });
                 });
                 let during = run.goodput(6.0, 10.0) / 250.0;
                 let (soon, after) = (run.goodput(10.2, 11.2) / whole, run.goodput(11.2, 16.0) / whole);
-                println!(
-                    "slower x{times} {varied} {seed}: {:.3} {during:.3} {soon:.3} {after:.3}",
-                    run.goodput(4.0, 6.0) / 250.0
-                );
                 assert!(during >= 0.85 && soon >= 0.85 && after >= 0.93, "{during} {soon} {after}");
             }
         }
@@ -110,16 +98,12 @@ fn an_upstream_four_times_slower_is_followed_and_its_return_too() {
 fn slots_that_go_and_come_back_are_followed() {
     for times in [0.9, 3.0] {
         for varied in [true, false] {
-            for seed in [1, 2, 3] {
+            for seed in [1, 2] {
                 let (run, whole) = change(times, varied, seed, |scene| {
                     scene.slots = Box::new(|t| if bad_time(t) { 2.0 } else { 10.0 });
                 });
                 let during = run.goodput(6.0, 10.0) / 200.0;
                 let (soon, after) = (run.goodput(10.2, 11.2) / whole, run.goodput(11.2, 16.0) / whole);
-                println!(
-                    "fewer x{times} {varied} {seed}: {:.3} {during:.3} {soon:.3} {after:.3}",
-                    run.goodput(4.0, 6.0) / 200.0
-                );
                 assert!(during >= 0.85 && soon >= 0.85 && after >= 0.93, "{during} {soon} {after}");
             }
         }
@@ -133,7 +117,6 @@ fn after_a_freeze_the_herd_is_met_and_the_upstream_not_flooded() {
     scene.seconds = 10.0;
     let run = scene.run();
     let goodput = run.goodput(7.2, 9.5) / 1_000.0;
-    println!("freeze: {goodput:.3}, queue {:?}", run.upstream_queue);
     assert!(goodput >= 0.9, "{goodput}");
     assert!(run.upstream_queue[7] <= 100 && run.upstream_queue[8] <= 40, "{:?}", run.upstream_queue);
 }
