@@ -27,9 +27,10 @@ pub fn slack(timeline: &Timeline) -> Vec<Option<u64>> {
         let mut least: Option<u64> = None;
         let mut within = |room: u64| least = Some(least.map_or(room, |known| known.min(room)));
         if let Some((parent, join)) = joined_by(timeline, at)
-            && let Some(rest) = slack_at(timeline, parent, join, slack[parent]) {
-                within((nodes[parent].states[join].to_ns - node.end_ns).saturating_add(rest));
-            }
+            && let Some(rest) = slack_at(timeline, parent, join, slack[parent])
+        {
+            within((nodes[parent].states[join].to_ns - node.end_ns).saturating_add(rest));
+        }
         for &next in &followers[at] {
             if let Some(room) = first_slack(timeline, next, slack[next]) {
                 within((nodes[next].start_ns - node.end_ns).saturating_add(room));
@@ -99,9 +100,10 @@ fn followers(timeline: &Timeline) -> Vec<Vec<usize>> {
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (next, node) in nodes.iter().enumerate() {
         if let Some(after) = node.after.map(|id| usize::from(id.0)).filter(|&after| after < next)
-            && nodes[after].end_ns <= node.start_ns {
-                followers[after].push(next);
-            }
+            && nodes[after].end_ns <= node.start_ns
+        {
+            followers[after].push(next);
+        }
     }
     // The waiting siblings by parent, in the order of their start, so that the next one is found by halving.
     let mut waiting: std::collections::BTreeMap<Option<NodeId>, Vec<(u64, usize)>> = std::collections::BTreeMap::new();
@@ -146,9 +148,10 @@ fn joined_end(
 fn new_start(timeline: &Timeline, ends: &[Vec<u64>], at: usize) -> u64 {
     let node = &timeline.nodes[at];
     if let Some(after) = node.after.map(|id| usize::from(id.0)).filter(|&after| after < at)
-        && let Some(end) = ends[after].last() {
-            return end.saturating_add(node.start_ns.saturating_sub(timeline.nodes[after].end_ns));
-        }
+        && let Some(end) = ends[after].last()
+    {
+        return end.saturating_add(node.start_ns.saturating_sub(timeline.nodes[after].end_ns));
+    }
     let Some(parent) = node.parent.map(|id| usize::from(id.0)).filter(|&parent| parent < at) else { return 0 };
     let states = &timeline.nodes[parent].states;
     let before = states.iter().take_while(|state| state.to_ns <= node.start_ns).count();

@@ -34,7 +34,7 @@ impl Random {
     }
 
     /// Standard normal (Box and Muller).
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         let (u, v) = (self.uniform().max(1e-12), self.uniform());
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
@@ -311,6 +311,9 @@ impl Request {
         }
         let queue = self.queue();
         let run = self.time(1.2, 0.35) + self.extra(&[Fault::CpuByBody, Fault::BigResponse]);
+        // The second of two causes: as frequent, and two thirds as long.
+        let second = self.scene.fault == Fault::TwoCauses && self.version == 0;
+        let run = run + if second { self.scene.extra_ms * 0.67 } else { 0.0 };
         let timer = self.extra(&[Fault::DelayOfTenant]);
         let (render, end) = self.step("render", Some(after), at, Times { queue, run, timer, ..Times::default() }, &[]);
         // The request waits for all of it, then writes.
