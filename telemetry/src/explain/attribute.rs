@@ -109,7 +109,8 @@ impl Attributes {
     /// The attribute's name for a cause at `place`: bare for its own and the request's, else with the place it is of.
     pub(crate) fn label(&self, aligned: &Aligned<'_>, attribute: u32, place: Option<u32>) -> String {
         let attribute = &self.attributes[attribute as usize];
-        if attribute.place == 0 || Some(attribute.place) == place {
+        // The value of `has` is the place.
+        if attribute.place == 0 || Some(attribute.place) == place || &*attribute.key == "has" {
             attribute.key.to_string()
         } else {
             format!("{}@{}", attribute.key, aligned.place_name(attribute.place))

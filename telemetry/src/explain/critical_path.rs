@@ -143,8 +143,9 @@ pub(crate) fn walk(timeline: &Timeline) -> Vec<Step> {
             hi = from;
             at -= 1;
             if state.cause != Cause::Join {
-                let own = Step { node: frame.node, state: Some(at), cause: state.cause, from, to, exact: frame.exact };
-                steps.push(own);
+                // A folded state adds up many short ones: how long is known, when is not.
+                let exact = frame.exact && !state.folded;
+                steps.push(Step { node: frame.node, state: Some(at), cause: state.cause, from, to, exact });
                 continue;
             }
             let recorded = node.states.get(at + 1).and_then(|next| next.woken_by).map(|id| usize::from(id.0));

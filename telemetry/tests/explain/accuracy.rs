@@ -8,7 +8,7 @@ use zerver_telemetry::explain::{
 };
 use zerver_telemetry::timeline::Timeline;
 
-use crate::flow::{Fault, Random, Scene, timelines};
+use crate::flow::{Fault, Random, Scene, proxied, timelines};
 
 /// What a right answer names: one of the places, the reason, and one of the marks (by how it begins).
 struct Truth {
@@ -340,6 +340,22 @@ fn without_enough_slow_requests_there_is_no_verdict() {
     assert_eq!(answer.kind, VerdictKind::NotEnoughData);
     assert!(answer.findings.is_empty());
     assert_eq!(ask(&[]).kind, VerdictKind::NotEnoughData);
+}
+
+#[test]
+fn a_plain_proxy_route_names_its_cause_too() {
+    for (fault, kind, says) in [
+        (Fault::SlowPeer, VerdictKind::Cause, "is waiting for the answer of quotes; peer=10.0.0.0:80 in 100%"),
+        (Fault::LoadBurst, VerdictKind::Cause, "is waiting for a worker; arrival 14:"),
+        (Fault::SlowClient, VerdictKind::Cause, "is the client reading slowly; client=c0 in 100%"),
+        (Fault::Nothing, VerdictKind::NoSingleCause, "the spread of waiting for the answer of quotes"),
+    ] {
+        let scene = Scene { fault, prevalence: 0.05, extra_ms: 25.0, requests: REQUESTS, seed: 8 };
+        let answer = ask(&proxied(scene));
+        assert_eq!(answer.kind, kind, "{fault:?}: {}", answer.verdict);
+        assert!(answer.verdict.contains(says), "{fault:?}: {}", answer.verdict);
+        assert!(answer.exact && answer.notes.is_empty(), "{:?}", answer.notes);
+    }
 }
 
 #[test]
