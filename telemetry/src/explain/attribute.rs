@@ -8,7 +8,10 @@ use crate::event::Outcome;
 use crate::timeline::{Node, Value};
 
 /// The most values of one attribute that are told apart; a request id has one each, and none marks a cause.
-const VALUES_MAX: u32 = 65_535;
+const VALUES_MAX: usize = 65_535;
+
+/// The most attributes of one place.
+const KEYS_MAX: usize = 256;
 
 /// Something that can be known about a request.
 #[derive(Debug)]
@@ -19,7 +22,6 @@ pub(crate) struct Attribute {
     /// True when it rather follows from being slow (a time-out, a retry) than leads to it. Between equals, the
     /// attribute that is not a symptom is preferred.
     pub(crate) symptom: bool,
-    values: u32,
 }
 
 /// A value that holds for some requests.
@@ -63,35 +65,21 @@ pub(crate) struct Attributes {
 /// The tables that are needed only while the columns are filled.
 struct Builder {
     attributes: Vec<Attribute>,
-    by_key: HashMap<(u32, Arc<str>), u32>,
+    /// The attributes of each place. They are few: looking along them is quicker than hashing.
+    by_place: Vec<Vec<u32>>,
     items: Vec<Item>,
-    by_value: HashMap<(u32, Word), u32>,
+    /// The items of each attribute.
+    by_value: Vec<HashMap<Word, u32>>,
     numbers: HashMap<u32, Vec<(f64, usize)>>,
     overflow: usize,
-    words: WellKnown,
     places: Vec<Arc<str>>,
-}
-
-/// Keys of what is read from the timeline itself rather than from its attributes.
-struct WellKnown {
-    has: Arc<str>,
-    worker: Arc<str>,
-    attempt: Arc<str>,
-    calls: Arc<str>,
-    outcome: Arc<str>,
-    status: Arc<str>,
-    error: Arc<str>,
-    config: Arc<str>,
-    flow: Arc<str>,
-    arrival: Arc<str>,
-    repeated: Arc<str>,
 }
 
 impl Attributes {
     /// Reads the attributes of all rows.
     pub(crate) fn new(aligned: &Aligned<'_>) -> Self {
         let mut builder = Builder::new(aligned);
-        let arrival = builder.attribute(0, &Arc::clone(&builder.words.arrival), false);
+        let arrival = builder.attribute(0, "arrival", false).expect("the first of all attributes");
         let mut of_row = Vec::with_capacity(aligned.rows.len());
         for row in 0..aligned.rows.len() {
             let mut items = Vec::with_capacity(48);
@@ -121,7 +109,8 @@ impl Attributes {
     /// The attribute's name for a cause at `place`: bare for its own and the request's, else with the place it is of.
     pub(crate) fn label(&self, aligned: &Aligned<'_>, attribute: u32, place: Option<u32>) -> String {
         let attribute = &self.attributes[attribute as usize];
-        if attribute.place == 0 || Some(attribute.place) == place {
+        // The value of `has` is the place.
+        if attribute.place == 0 || Some(attribute.place) == place || &*attribute.key == "has" {
             attribute.key.to_string()
         } else {
             format!("{}@{}", attribute.key, aligned.place_name(attribute.place))
@@ -131,64 +120,64 @@ impl Attributes {
 
 impl Builder {
     fn new(aligned: &Aligned<'_>) -> Self {
-        let words = WellKnown {
-            has: "has".into(),
-            worker: "worker".into(),
-            attempt: "attempt".into(),
-            calls: "calls".into(),
-            outcome: "outcome".into(),
-            status: "status".into(),
-            error: "error".into(),
-            config: "config".into(),
-            flow: "flow".into(),
-            arrival: "arrival".into(),
-            repeated: "≥ 2".into(),
-        };
         Self {
             attributes: Vec::new(),
-            by_key: HashMap::new(),
+            by_place: vec![Vec::new(); aligned.places.len()],
             items: Vec::new(),
-            by_value: HashMap::new(),
+            by_value: Vec::new(),
             numbers: HashMap::new(),
             overflow: 0,
-            words,
             places: aligned.places.iter().map(|place| place.as_str().into()).collect(),
         }
     }
 
-    fn attribute(&mut self, place: u32, key: &Arc<str>, symptom: bool) -> u32 {
-        *self.by_key.entry((place, Arc::clone(key))).or_insert_with(|| {
-            self.attributes.push(Attribute { key: Arc::clone(key), place, symptom, values: 0 });
-            u32::try_from(self.attributes.len() - 1).expect("fewer than 2^32 attributes")
-        })
+    /// The number of an attribute; none when the place has too many.
+    fn attribute(&mut self, place: u32, key: &str, symptom: bool) -> Option<u32> {
+        let known = &mut self.by_place[place as usize];
+        if let Some(number) = known.iter().find(|number| *self.attributes[**number as usize].key == *key) {
+            return Some(*number);
+        }
+        if known.len() >= KEYS_MAX {
+            self.overflow += 1;
+            return None;
+        }
+        let number = u32::try_from(self.attributes.len()).expect("fewer than 2^32 attributes");
+        known.push(number);
+        self.attributes.push(Attribute { key: key.into(), place, symptom });
+        self.by_value.push(HashMap::new());
+        Some(number)
     }
 
-    fn item(&mut self, attribute: u32, value: Word, into: &mut Vec<u32>) {
-        let known = self.by_value.entry((attribute, value));
-        let item = match known {
-            std::collections::hash_map::Entry::Occupied(known) => *known.get(),
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                let values = &mut self.attributes[attribute as usize].values;
-                if *values >= VALUES_MAX {
-                    self.overflow += 1;
-                    return;
-                }
-                *values += 1;
-                let item = u32::try_from(self.items.len()).expect("fewer than 2^32 items");
-                self.items.push(Item { attribute, value: vacant.key().1.clone() });
-                *vacant.insert(item)
-            }
-        };
-        into.push(item);
+    fn item(&mut self, attribute: Option<u32>, value: Word, into: &mut Vec<u32>) {
+        let Some(attribute) = attribute else { return };
+        let known = &mut self.by_value[attribute as usize];
+        if let Some(item) = known.get(&value) {
+            into.push(*item);
+        } else if known.len() >= VALUES_MAX {
+            self.overflow += 1;
+        } else {
+            let item = u32::try_from(self.items.len()).expect("fewer than 2^32 items");
+            self.items.push(Item { attribute, value: value.clone() });
+            known.insert(value, item);
+            into.push(item);
+        }
+    }
+
+    fn number(&mut self, attribute: Option<u32>, value: f64, row: usize) {
+        if let Some(attribute) = attribute.filter(|_| value.is_finite()) {
+            self.numbers.entry(attribute).or_default().push((value, row));
+        } else {
+            self.overflow += 1;
+        }
     }
 
     fn row(&mut self, aligned: &Aligned<'_>, row: usize, items: &mut Vec<u32>) {
         let timeline = aligned.timelines[row];
         let places = &aligned.rows[row].node_places;
-        let config = self.attribute(0, &Arc::clone(&self.words.config), false);
+        let config = self.attribute(0, "config", false);
         self.item(config, Word::Int(i64::from(timeline.config_version)), items);
         if let Some(flow) = &timeline.flow {
-            let key = self.attribute(0, &Arc::clone(&self.words.flow), false);
+            let key = self.attribute(0, "flow", false);
             self.item(key, Word::Text(Arc::clone(flow)), items);
         }
         self.ending(0, timeline.outcome, timeline.status, timeline.error.as_ref(), items);
@@ -203,8 +192,8 @@ impl Builder {
             }
         }
         for (place, count) in calls {
-            let attribute = self.attribute(place, &Arc::clone(&self.words.calls), true);
-            self.numbers.entry(attribute).or_default().push((f64::from(count), row));
+            let attribute = self.attribute(place, "calls", true);
+            self.number(attribute, f64::from(count), row);
         }
     }
 
@@ -217,27 +206,27 @@ impl Builder {
                 Value::Int(n) => {
                     self.item(attribute, Word::Int(*n), items);
                     #[expect(clippy::cast_precision_loss, reason = "an interval's ends need no more digits")]
-                    self.numbers.entry(attribute).or_default().push((*n as f64, row));
+                    let value = *n as f64;
+                    self.number(attribute, value, row);
                 }
-                Value::Float(x) if x.is_finite() => self.numbers.entry(attribute).or_default().push((*x, row)),
-                Value::Float(_) => self.overflow += 1,
+                Value::Float(x) => self.number(attribute, *x, row),
             }
         }
         if place != 0 {
-            let has = self.attribute(place, &Arc::clone(&self.words.has), true);
+            let has = self.attribute(place, "has", true);
             self.item(has, Word::Text(Arc::clone(&self.places[place as usize])), items);
             self.ending(place, node.outcome, node.status, node.error.as_ref(), items);
         }
         if node.attempt >= 2 {
-            let attempt = self.attribute(place, &Arc::clone(&self.words.attempt), true);
-            self.item(attempt, Word::Text(Arc::clone(&self.words.repeated)), items);
+            let attempt = self.attribute(place, "attempt", true);
+            self.item(attempt, Word::Text("≥ 2".into()), items);
         }
         let mut last = None;
         for worker in node.states.iter().filter_map(|state| state.worker) {
             if last != Some(worker) {
                 last = Some(worker);
                 for place in [0, place] {
-                    let attribute = self.attribute(place, &Arc::clone(&self.words.worker), false);
+                    let attribute = self.attribute(place, "worker", false);
                     self.item(attribute, Word::Int(i64::from(worker)), items);
                 }
             }
@@ -246,15 +235,15 @@ impl Builder {
 
     fn ending(&mut self, place: u32, outcome: Outcome, status: u16, error: Option<&Arc<str>>, items: &mut Vec<u32>) {
         if outcome != Outcome::Ok {
-            let attribute = self.attribute(place, &Arc::clone(&self.words.outcome), true);
+            let attribute = self.attribute(place, "outcome", true);
             self.item(attribute, Word::Text(outcome.as_str().into()), items);
         }
         if status != 0 {
-            let attribute = self.attribute(place, &Arc::clone(&self.words.status), true);
+            let attribute = self.attribute(place, "status", true);
             self.item(attribute, Word::Int(i64::from(status)), items);
         }
         if let Some(error) = error {
-            let attribute = self.attribute(place, &Arc::clone(&self.words.error), true);
+            let attribute = self.attribute(place, "error", true);
             self.item(attribute, Word::Text(Arc::clone(error)), items);
         }
     }
@@ -281,7 +270,7 @@ impl Builder {
             for items in of_row.iter_mut() {
                 if !items.iter().any(|item| self.items[*item as usize].attribute == number) {
                     // The newest item has the greatest number, so the row stays in order.
-                    self.item(number, Word::Absent, items);
+                    self.item(Some(number), Word::Absent, items);
                 }
             }
         }

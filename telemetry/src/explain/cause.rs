@@ -30,6 +30,9 @@ const BOUND_LEAST: f64 = 0.12;
 /// Marks hold for the same requests from this Jaccard index on.
 const SAME: f64 = 0.8;
 
+/// A cause behind a symptom may miss a few more, for instance where its attribute was not recorded.
+const MOSTLY: f64 = 0.7;
+
 /// The keys whose time is looked at together: one, or all that wait for one resource.
 #[derive(Debug)]
 struct Candidate {
@@ -311,7 +314,7 @@ fn behind_symptom(aligned: &Aligned<'_>, attributes: &Attributes, chosen: &Chose
     let best = ranked.first().filter(|best| symptom(best))?;
     let marked = best.predicate.holds(aligned, attributes);
     let same = |scored: &Scored| {
-        !symptom(scored) && jaccard(&chosen.b, &marked, &scored.predicate.holds(aligned, attributes)) > SAME
+        !symptom(scored) && jaccard(&chosen.b, &marked, &scored.predicate.holds(aligned, attributes)) > MOSTLY
     };
     ranked.iter().take(12).position(same)
 }

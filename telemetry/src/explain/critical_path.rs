@@ -143,8 +143,9 @@ pub(crate) fn walk(timeline: &Timeline) -> Vec<Step> {
             hi = from;
             at -= 1;
             if state.cause != Cause::Join {
-                let own = Step { node: frame.node, state: Some(at), cause: state.cause, from, to, exact: frame.exact };
-                steps.push(own);
+                // A folded state adds up many short ones: how long is known, when is not.
+                let exact = frame.exact && !state.folded;
+                steps.push(Step { node: frame.node, state: Some(at), cause: state.cause, from, to, exact });
                 continue;
             }
             let recorded = node.states.get(at + 1).and_then(|next| next.woken_by).map(|id| usize::from(id.0));
@@ -217,4 +218,134 @@ fn last_to_end(timeline: &Timeline, parent: usize, lo: u64, hi: u64) -> Option<u
         .filter(|(_, node)| !matches!(node.outcome, Outcome::Cancelled | Outcome::Skipped))
         .max_by_key(|(_, node)| node.end_ns)
         .map(|(place, _)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::NodeKind;
+    use crate::id::{SpanId, TraceId};
+    use crate::timeline::{Node, State};
+
+    /// `name parent after start: cause length [woken_by], …` per line; `-` is none.
+    fn timeline(text: &str) -> Timeline {
+        let number = |word: &str| word.parse::<u16>().ok().map(NodeId);
+        let mut nodes: Vec<Node> = Vec::new();
+        for line in text.trim().lines() {
+            let (head, states) = line.trim().split_once(':').unwrap();
+            let head: Vec<&str> = head.split_whitespace().collect();
+            let start_ns = head[3].parse().unwrap();
+            let mut at = start_ns;
+            let states: Vec<State> = states
+                .split(',')
+                .map(|state| {
+                    let words: Vec<&str> = state.split_whitespace().collect();
+                    let cause = Cause::ALL.into_iter().find(|cause| cause.as_str() == words[0]).unwrap();
+                    let from_ns = at;
+                    at += words[1].parse::<u64>().unwrap();
+                    let woken_by = words.get(2).and_then(|word| number(word));
+                    let (worker, promoted) = (None, None);
+                    State { from_ns, to_ns: at, cause, name: None, woken_by, worker, promoted, folded: false }
+                })
+                .collect();
+            nodes.push(Node {
+                id: NodeId(u16::try_from(nodes.len()).unwrap()),
+                parent: number(head[1]),
+                after: number(head[2]),
+                name: head[0].into(),
+                kind: NodeKind::Step,
+                attempt: 1,
+                occurrence: 1,
+                start_ns,
+                end_ns: at,
+                outcome: Outcome::Ok,
+                status: 0,
+                error: None,
+                states,
+                attrs: Vec::new(),
+            });
+        }
+        Timeline {
+            seq: 0,
+            trace_id: TraceId(1),
+            span_id: SpanId(1),
+            parent_span_id: None,
+            sampled: false,
+            route: "r".into(),
+            flow: None,
+            config_version: 0,
+            start_unix_ns: 0,
+            latency_ns: nodes[0].end_ns,
+            outcome: Outcome::Ok,
+            status: 200,
+            error: None,
+            weight: 1.0,
+            kept: Vec::new(),
+            lost_events: 0,
+            nodes,
+        }
+    }
+
+    fn check(text: &str, expected: &str) {
+        let timeline = timeline(text);
+        timeline.check().unwrap();
+        let pieces: Vec<String> = critical_path(&timeline)
+            .iter()
+            .map(|piece| {
+                let guess = if piece.exact { "" } else { "~" };
+                format!("{guess}{} {} {}", piece.place, piece.cause.as_str(), piece.len_ns()).trim().to_owned()
+            })
+            .collect();
+        assert_eq!(pieces.join(", "), expected);
+    }
+
+    #[test]
+    fn a_wait_is_what_its_waker_did() {
+        check(
+            "request - - 0: run 10, join 80, run 10 1
+             upstream 0 - 10: permit 30, io 50",
+            "run 10, upstream permit 30, upstream io 50, run 10",
+        );
+    }
+
+    #[test]
+    fn before_a_step_comes_the_one_that_made_it_ready() {
+        // b ends last and makes c ready; a is off the path.
+        check(
+            "request - - 0: join 100, run 5 3
+             a 0 - 0: run 20
+             b 0 - 0: run 10, join 40, run 10 4
+             c 0 2 60: worker 10, run 30
+             call 2 - 10: io 40",
+            "b run 10, b.call io 40, b run 10, c worker 10, c run 30, run 5",
+        );
+    }
+
+    #[test]
+    fn a_race_is_explained_by_its_winner() {
+        check(
+            "request - - 0: join 50, run 5 2
+             slow 0 - 0: io 90
+             fast 0 - 0: io 50",
+            "fast io 50, run 5",
+        );
+    }
+
+    #[test]
+    fn what_is_not_recorded_is_guessed_and_says_so() {
+        // No wake: the child that ended last. No child either: the waiter's own join.
+        check(
+            "request - - 0: run 10, join 80, run 10
+             x 0 - 10: io 40
+             y 0 - 10: io 75",
+            "run 10, ~y io 75, ~ join 5, run 10",
+        );
+        check("request - - 0: join 50, run 5 9", "~ join 50, run 5");
+        // A node that claims to have been woken by its own parent.
+        check(
+            "request - - 0: join 50, run 5 1
+             a 0 - 0: join 50, run 0 0",
+            "~a join 50, run 5",
+        );
+    }
 }

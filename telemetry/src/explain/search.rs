@@ -7,6 +7,9 @@ use super::score::{LEVELS, Labels, Separation, best_run};
 /// A mark must hold for this many suffering requests to be tried.
 const POSITIVES_LEAST: usize = 6;
 
+/// How much separation a one-sided interval may cost.
+const PLAIN: f64 = 0.005;
+
 /// How many of the best marks are tried in pairs, and offered as "also".
 const BEST: usize = 5;
 
@@ -204,7 +207,14 @@ impl Search<'_> {
                     _ => {}
                 }
             }
-            let Some((from, to)) = best_run(&blocks) else { continue };
+            let Some((mut from, mut to)) = best_run(&blocks) else { continue };
+            // "From x on" is plainer than "from x to y" where next to nothing lies beyond y.
+            if blocks[to + 1..].iter().sum::<f64>() > -PLAIN {
+                to = blocks.len() - 1;
+            }
+            if blocks[..from].iter().sum::<f64>() > -PLAIN {
+                from = 0;
+            }
             let (from, to) = (values[from], values[to]);
             let (positive, negative, count) = self.weigh(column, level, from, to);
             let separation = self.labels.separation_of_interval(level, positive, negative);
@@ -325,7 +335,7 @@ impl Search<'_> {
                 let narrows = separation.p >= 0.85 * alone.separation.p
                     && alone.separation.q >= 0.02
                     && separation.q * 4.0 <= alone.separation.q
-                    && separation.bound >= alone.separation.bound;
+                    && separation.bound >= alone.separation.bound - 0.05;
                 if !(gains || narrows) {
                     continue;
                 }

@@ -116,14 +116,21 @@ pub(crate) fn marks_words(marks: &[Mark]) -> String {
 /// The marks of a cause, in words; of a pair, both with the shares of the pair.
 pub(crate) fn marks(aligned: &Aligned<'_>, attributes: &Attributes, found: &Found, place: Option<u32>) -> Vec<Mark> {
     let Some(scored) = &found.mark else { return Vec::new() };
-    let also: Vec<String> =
-        found.also.iter().map(|other| mark_words(&mark(aligned, attributes, other, &other.predicate, place))).collect();
-    let mut marks = match &scored.predicate {
+    let mut marks: Vec<Mark> = match &scored.predicate {
         Predicate::Both(both) => both.iter().map(|one| mark(aligned, attributes, scored, one, place)).collect(),
         one => vec![mark(aligned, attributes, scored, one, place)],
     };
+    // The same word may be told of the request and of the place: once is enough.
+    let mut told: Vec<String> = marks.iter().map(mark_words).collect();
+    for other in &found.also {
+        let words = mark_words(&mark(aligned, attributes, other, &other.predicate, place));
+        if !told.contains(&words) {
+            told.push(words);
+        }
+    }
+    told.drain(..marks.len());
     if let Some(first) = marks.first_mut() {
-        first.also = also;
+        first.also = told;
     }
     marks
 }

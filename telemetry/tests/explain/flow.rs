@@ -34,7 +34,7 @@ impl Random {
     }
 
     /// Standard normal (Box and Muller).
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         let (u, v) = (self.uniform().max(1e-12), self.uniform());
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
@@ -178,6 +178,30 @@ pub(crate) fn timelines(scene: Scene) -> Vec<Arc<Timeline>> {
     (0..scene.requests).map(|n| Arc::new(Request::draw(scene, n).timeline(n))).collect()
 }
 
+/// The same requests as a plain proxy route sees them: one call, and the request around it.
+pub(crate) fn proxied(scene: Scene) -> Vec<Arc<Timeline>> {
+    let one = |n: usize| {
+        let mut request = Request::draw(scene, n);
+        request.open(None, None, "request", NodeKind::Request, 0);
+        let (queue, run) = (request.queue(), request.time(0.2, 0.3));
+        request.state(0, ns(queue), Cause::Worker, None, None);
+        request.state(0, ns(run), Cause::Run, None, None);
+        let io = request.time(6.0, 0.35) + request.extra(&[Fault::SlowPeer]);
+        let permit = request.time(0.05, 0.5);
+        let from = request.nodes[0].end_ns;
+        let call = request.call(0, None, from, Call::to("quotes", permit, io));
+        let end = request.nodes[call].end_ns;
+        request.state(0, end - from, Cause::Join, None, None);
+        let queue = request.queue();
+        request.state(0, ns(queue), Cause::Worker, None, Some(call));
+        let write = request.time(0.3, 0.4) + request.extra(&[Fault::SlowClient]);
+        request.state(0, ns(write), Cause::Write, None, None);
+        let latency = request.nodes[0].end_ns;
+        Arc::new(request.finish(n, latency))
+    };
+    (0..scene.requests).map(one).collect()
+}
+
 fn ns(ms: f64) -> u64 {
     (ms * 1e6).max(0.0) as u64
 }
@@ -311,6 +335,9 @@ impl Request {
         }
         let queue = self.queue();
         let run = self.time(1.2, 0.35) + self.extra(&[Fault::CpuByBody, Fault::BigResponse]);
+        // The second of two causes: as frequent, and two thirds as long.
+        let second = self.scene.fault == Fault::TwoCauses && self.version == 0;
+        let run = run + if second { self.scene.extra_ms * 0.67 } else { 0.0 };
         let timer = self.extra(&[Fault::DelayOfTenant]);
         let (render, end) = self.step("render", Some(after), at, Times { queue, run, timer, ..Times::default() }, &[]);
         // The request waits for all of it, then writes.

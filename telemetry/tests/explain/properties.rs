@@ -145,10 +145,8 @@ proptest! {
                 prop_assert!(why.excess_ms > 0.0 && why.share >= 0.35);
             }
         }
-        if let Some(last) = timelines.last() {
-            if let Some(twin) = nearest_fast(&timelines, last) {
-                prop_assert!(twin.latency_ns < last.latency_ns);
-            }
+        for twin in timelines.last().and_then(|last| Some((last, nearest_fast(&timelines, last)?))).iter() {
+            prop_assert!(twin.1.latency_ns < twin.0.latency_ns);
         }
     }
 }
