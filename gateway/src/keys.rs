@@ -47,8 +47,6 @@ keys! {
     response_bytes = "http.response.body.size",
     /// The upstream's address that was used.
     peer = "peer",
-    /// The upstream's name.
-    upstream = "upstream",
     /// The peer's port.
     server_port = "server.port",
     /// Whether a kept connection was used.
@@ -61,8 +59,6 @@ keys! {
     waiting = "zerver.waiting",
     /// The client.
     client = "client",
-    /// The station that holds requests to a rate.
-    rate_limit = "rate_limit",
-    /// The error of a request whose client left.
-    client_gone = "client_gone",
+    /// The pause before a retry.
+    back_off = "back_off",
 }

@@ -1,4 +1,7 @@
 //! zerver: an API gateway that says why its slow requests are slow.
+//!
+//! The stock binary is `zerver`; [`App`] builds one with flows of your own. [`gateway::Gateway`] is a gateway as a value,
+//! for programs that embed one and for tests.
 
 pub mod error;
 pub mod config;
@@ -16,3 +19,10 @@ pub mod live;
 mod edge;
 pub mod reload;
 pub mod admin;
+pub mod gateway;
+pub mod demo;
+mod cli;
+mod app;
+
+pub use crate::app::App;
+pub use zerver_flows as flows;

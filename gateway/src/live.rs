@@ -1,16 +1,15 @@
 //! What a running gateway shares among its listeners: the plan of the moment, the recorder, the collector, the counts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use zerver_telemetry::collector::Collector;
 use zerver_telemetry::exemplars::Store;
-use zerver_telemetry::metrics::Metrics;
+use zerver_telemetry::metrics::{Metrics, Sink, Source, catalog};
 use zerver_telemetry::names::{Name, Names};
 use zerver_telemetry::recorder::Recorder;
 
-use crate::error::Error;
-use crate::exchange::Exchange;
 use crate::keys::Keys;
 use crate::plan::Plan;
 
@@ -22,10 +21,13 @@ pub struct Live {
     pub keys: Keys,
     /// Well-known attribute values.
     pub words: Words,
+    /// Turns finished requests into timelines.
+    pub collector: Collector,
     /// Keeps timelines.
     pub store: Arc<Store>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    reloads: [AtomicU64; 2],
     plan: ArcSwap<Plan>,
     draining: AtomicBool,
 }
@@ -50,14 +52,17 @@ impl Words {
 impl Live {
     /// A gateway that serves this plan.
     #[must_use]
-    pub fn new(recorder: Recorder, keys: Keys, store: Arc<Store>, metrics: Arc<Metrics>, plan: Plan) -> Arc<Self> {
+    pub fn new(recorder: Recorder, keys: Keys, collector: Collector, plan: Plan) -> Arc<Self> {
         let words = Words::new(recorder.names());
+        let (store, metrics) = (Arc::clone(collector.store()), Arc::clone(collector.metrics()));
         Arc::new(Self {
             recorder,
             keys,
             words,
+            collector,
             store,
             metrics,
+            reloads: Default::default(),
             plan: ArcSwap::from_pointee(plan),
             draining: AtomicBool::new(false),
         })
@@ -94,12 +99,36 @@ impl Live {
     /// Events that found no room in their logbooks.
     #[must_use]
     pub fn lost_events(&self) -> u64 {
-        0
+        self.metrics.total(catalog::EVENTS_LOST)
     }
 
-    /// Counts a reload.
-    pub fn count_reload(&self, _took: bool) {}
+    /// Counts a reload that took, or one that was refused.
+    pub fn count_reload(&self, took: bool) {
+        self.reloads[usize::from(took)].fetch_add(1, Relaxed);
+    }
+}
 
-    /// Counts a refusal on the spot, so that a lost timeline does not make the number lie.
-    pub fn count_refusal(&self, _exchange: &Exchange, _error: &Error) {}
+impl Source for Live {
+    fn collect(&self, out: &mut Sink) {
+        let plan = self.plan();
+        out.put(catalog::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
+        out.put(catalog::CONFIG_VERSION, &[], f64::from(plan.version));
+        for (result, count) in ["rejected", "loaded"].iter().zip(&self.reloads) {
+            out.put(catalog::CONFIG_RELOADS, &[result], count.load(Relaxed) as f64);
+        }
+        for upstream in plan.upstreams.values() {
+            let name = upstream.name.as_str();
+            let state = upstream.state();
+            out.put(catalog::LIMIT_IN_USE, &[name], f64::from(state.gate.in_use));
+            out.put(catalog::LIMIT_CAPACITY, &[name], f64::from(state.gate.limit.current));
+            out.put(catalog::LIMIT_WAITING, &[name], state.gate.waiting.values().sum::<usize>() as f64);
+            for (reason, by_class) in &state.gate.shed_total {
+                out.put(catalog::LIMIT_REFUSED, &[name, reason], by_class.values().sum::<u64>() as f64);
+            }
+            for peer in &state.peers {
+                out.put(catalog::UPSTREAM_IN_FLIGHT, &[name, &peer.peer], f64::from(peer.in_flight));
+                out.put(catalog::UPSTREAM_HEALTHY, &[name, &peer.peer], f64::from(u8::from(!peer.resting)));
+            }
+        }
+    }
 }

@@ -11,7 +11,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use zerver_flows::{BoundFlow, Engine, Flow};
 use zerver_telemetry::clock::Clock;
+use zerver_telemetry::collector::Rules;
 use zerver_telemetry::names::{Name, Names};
+use zerver_telemetry::promote::{PromotionSettings, RouteThresholds};
+use zerver_telemetry::sampling::SamplingSettings;
+use zerver_telemetry::span::SpanSettings;
 
 use crate::admission::Class;
 use crate::config::document::{self, Document};
@@ -172,6 +176,30 @@ impl Plan {
 }
 
 impl Plan {
+    /// What the collector does by: thresholds of promotion, shares of sampling.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let telemetry = &self.document.telemetry;
+        let routes = self
+            .document
+            .routes
+            .iter()
+            .map(|route| {
+                let thresholds = RouteThresholds { queue: route.promote.queue, park: route.promote.park };
+                ((*route.name).clone(), thresholds)
+            })
+            .collect();
+        let promotion = PromotionSettings {
+            queue: telemetry.promote_queue,
+            park: telemetry.promote_park,
+            routes,
+            debug_jobs: telemetry.debug_jobs,
+            ..PromotionSettings::default()
+        };
+        let sampling = SamplingSettings { head: telemetry.otlp.sample, ..SamplingSettings::default() };
+        Rules { promotion, sampling, spans: SpanSettings::default() }
+    }
+
     /// The routes, the most exact first.
     #[must_use]
     pub fn route_list(&self) -> Vec<RouteLine> {

@@ -17,10 +17,14 @@ use crate::plan::Makings;
 /// Editors write a file in several steps; this long after the last one it is read.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// Looks variables of the environment up.
+type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Reads a gateway's file again.
 pub struct Reloader {
     path: PathBuf,
     flows: Vec<Flow>,
+    env: Env,
     live: Arc<Live>,
     /// One reload at a time.
     turn: Mutex<()>,
@@ -29,8 +33,8 @@ pub struct Reloader {
 impl Reloader {
     /// Reloads `live` from this file.
     #[must_use]
-    pub fn new(path: &Path, flows: Vec<Flow>, live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), flows, live, turn: Mutex::new(()) })
+    pub fn new(path: &Path, flows: Vec<Flow>, env: Env, live: Arc<Live>) -> Arc<Self> {
+        Arc::new(Self { path: path.to_owned(), flows, env, live, turn: Mutex::new(()) })
     }
 
     /// Reads the file and swaps the plan; gives the new version.
@@ -53,7 +57,7 @@ impl Reloader {
             keys: self.live.keys,
             before: Some(&before),
         };
-        let plan = load::plan(&self.path, &load::process_env, &makings).inspect_err(|rejected| {
+        let plan = load::plan(&self.path, &*self.env, &makings).inspect_err(|rejected| {
             self.live.count_reload(false);
             tracing::error!("the configuration was not reloaded, the old one goes on\n{rejected}");
         })?;
@@ -72,6 +76,7 @@ impl Reloader {
                 upstream.keep_resolved();
             }
         }
+        self.live.collector.apply(plan.rules());
         self.live.swap(plan);
         self.live.count_reload(true);
         tracing::info!(version, "configuration reloaded");

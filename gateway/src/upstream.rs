@@ -2,6 +2,7 @@
 
 pub mod peer;
 pub mod balance;
+pub mod budget;
 pub mod client;
 
 use std::sync::{Arc, Weak};
@@ -14,6 +15,7 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::names::{Name, Names};
 
 use self::balance::Balancer;
+use self::budget::Budget;
 use self::peer::{Peer, PeerState, Picked};
 use crate::admission::{Gate, GateState};
 use crate::config::document;
@@ -34,6 +36,8 @@ pub struct Upstream {
     peers: Vec<Arc<Peer>>,
     balancer: Balancer,
     client: client::Client,
+    /// How many retries it may be given.
+    pub budget: Budget,
     clock: Clock,
     /// Keeps its connections apart from those of other upstreams at the same address.
     group: u64,
@@ -46,6 +50,8 @@ pub struct UpstreamState {
     pub upstream: String,
     /// Its limit and queue.
     pub gate: GateState,
+    /// What is left of its retry budget, 0 to 1.
+    pub retry_budget: f64,
     /// Its peers.
     pub peers: Vec<PeerState>,
 }
@@ -66,6 +72,7 @@ impl Upstream {
             balancer: Balancer::new(settings.balance),
             client: client::Client::new(settings),
             settings: settings.clone(),
+            budget: Budget::new(clock.clone()),
             clock: clock.clone(),
             group,
         })
@@ -124,6 +131,7 @@ impl Upstream {
         UpstreamState {
             upstream: self.name.clone(),
             gate: self.gate.state(),
+            retry_budget: self.budget.left(),
             peers: self.peers.iter().map(|peer| peer.state(now)).collect(),
         }
     }

@@ -325,6 +325,12 @@ impl Metrics {
         Snapshot { families }
     }
 
+    /// The sum of a counter over all its labels, as counted from timelines so far. Sources are not asked.
+    #[must_use]
+    pub fn total(&self, metric: &Metric) -> u64 {
+        self.counted.lock().counters.get(metric.name).map_or(0, |table| table.series.values().sum())
+    }
+
     /// Each route at a glance, the busiest first.
     #[must_use]
     pub fn routes(&self) -> Vec<RouteSummary> {

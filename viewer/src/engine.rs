@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use zerver_telemetry::event::{Cause, NodeId};
-use zerver_telemetry::explain::{Cohorts, Comparison};
+use zerver_telemetry::explain::{self, Cohorts, Comparison};
 use zerver_telemetry::timeline::Timeline;
 
 /// The two questions the viewer asks about timelines, as functions, so that it depends on no way of answering them.
@@ -36,6 +36,24 @@ impl Engine {
 
     pub(crate) fn critical_path(&self, timeline: &Timeline) -> CriticalPath {
         (self.critical_path)(timeline)
+    }
+}
+
+/// The engine of this project: [`explain::compare()`] and [`explain::critical_path()`].
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new(explain::compare, |timeline| {
+            let found = explain::critical_path(timeline);
+            let exact = found.iter().all(|piece| piece.exact);
+            let piece = |piece: explain::Piece| Piece {
+                node: piece.node,
+                cause: Some(piece.cause),
+                name: piece.name,
+                from_ns: piece.from_ns,
+                to_ns: piece.to_ns,
+            };
+            CriticalPath { pieces: found.into_iter().map(piece).collect(), exact }
+        })
     }
 }
 

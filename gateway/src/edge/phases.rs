@@ -156,7 +156,6 @@ impl ProxyHttp for Phases {
             Ok(entered) => entered,
             Err(error) => {
                 let written = answer::fail(session, &mut exchange, &error).await;
-                self.live.count_refusal(&exchange, &error);
                 ctx.exchange = Some(exchange);
                 return written.map(|()| true);
             }

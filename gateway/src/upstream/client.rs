@@ -7,17 +7,19 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
-use http::{Method, Request, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
-use zerver_telemetry::event::Cause;
+use zerver_telemetry::event::{Cause, NodeKind, Outcome};
+use zerver_telemetry::names::Name;
+use zerver_telemetry::recorder::Opening;
 
 use super::Upstream;
 use super::peer::Picked;
-use crate::admission::{Ask, Class, Outcome, TenantKey};
+use crate::admission::{self, Ask, Class, TenantKey};
 use crate::config::document::{self, Protocol};
 use crate::keys::Keys;
 
@@ -75,39 +77,81 @@ impl Effects {
                 permit.map_err(|shed| EffectError::Refused(shed.reason.as_str().to_owned()))?
             }
         };
-        let again = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        upstream.budget.earn();
+        let answer = self.tries(upstream, &call, &traced).await;
+        permit.done(match &answer {
+            Ok(answer) if answer.status.is_server_error() => admission::Outcome::Failed,
+            Ok(_) => admission::Outcome::Good,
+            Err(EffectError::Timeout) => admission::Outcome::Timeout,
+            Err(_) => admission::Outcome::Failed,
+        });
+        answer
+    }
+}
+
+/// The longest first pause before a retry; each further one may be twice as long.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+impl Effects {
+    /// Tries while another may help, the upstream's settings allow it, and its retry budget holds.
+    ///
+    /// The effect's node is the first try. Each further one is a node of its own, for which the first one waits.
+    async fn tries(&self, upstream: &Upstream, call: &HttpCall, traced: &Traced) -> Result<HttpAnswer, EffectError> {
+        let Traced { log, node: first, parent, name, occurrence } = traced;
+        let reads = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         let mut tried: Option<Picked> = None;
-        let mut tries = 0;
-        let answer = loop {
-            tries += 1;
+        let mut node = *first;
+        let mut attempt = 1;
+        loop {
             let Some(peer) = upstream.pick(tried.as_deref()) else {
-                break Err(EffectError::Connect("no peer has an address".into()));
+                return Err(EffectError::Connect("no peer has an address".into()));
             };
-            log.attr_name(*node, self.keys.peer, peer.name);
-            let answer = upstream.client.send(&call, &peer).await;
+            log.attr_name(node, self.keys.peer, peer.name);
+            let answer = upstream.client.send(call, &peer).await;
             match &answer {
                 Ok(_) => peer.connected(),
                 Err(EffectError::Connect(_)) => peer.failed(log.recorder().clock()),
                 Err(_) => {}
             }
-            // A connection that could not be made carried nothing; a broken one may have, so only reads go again.
+            // A connection that could not be made carried nothing; everything else may have, so only reads go again.
+            let unready = |status: StatusCode| matches!(status.as_u16(), 502..=504);
             let may_help = match &answer {
                 Err(EffectError::Connect(_)) => true,
-                Err(EffectError::Broken(_)) => again,
-                _ => false,
+                Err(EffectError::Broken(_)) => reads,
+                Ok(answer) => reads && unready(answer.status),
+                Err(_) => false,
             };
-            if !may_help || tries >= upstream.settings.tries {
-                break answer;
+            let again = may_help && attempt < upstream.settings.tries && upstream.budget.spend();
+            if node != *first {
+                let (outcome, status, error) = match &answer {
+                    Ok(a) if a.status.is_server_error() => (Outcome::Error, a.status.as_u16(), "upstream_status"),
+                    Ok(a) => (Outcome::Ok, a.status.as_u16(), ""),
+                    Err(error) => (Outcome::Error, 0, error.code()),
+                };
+                let error = if error.is_empty() { Name::NONE } else { log.name(error) };
+                let at = log.now();
+                log.close(at, node, outcome, status, error);
+                log.state(at, *first, Cause::Run, Name::NONE, Some(node));
             }
+            if !again {
+                return answer;
+            }
+            // Full jitter, so that those who failed together do not come back together.
+            let longest = BACK_OFF * (1 << (attempt - 1).min(4));
+            let share = log.recorder().ids().next_u64() as f64 / u64::MAX as f64;
+            log.state(log.now(), *first, Cause::Timer, self.keys.back_off, None);
+            tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * share)).await;
+            attempt += 1;
+            let at = log.now();
+            let mut opening = Opening::running(*name, NodeKind::Effect, *parent).in_state(Cause::Io, upstream.id);
+            opening.attempt = attempt;
+            opening.occurrence = *occurrence;
+            opening.after = Some(*first);
+            node = log.open(at, opening);
+            log.attr_text(node, self.keys.method, call.method.as_str());
+            log.state(at, *first, Cause::Join, Name::NONE, None);
             tried = Some(peer);
-        };
-        permit.done(match &answer {
-            Ok(answer) if answer.status.is_server_error() => Outcome::Failed,
-            Ok(_) => Outcome::Good,
-            Err(EffectError::Timeout) => Outcome::Timeout,
-            Err(_) => Outcome::Failed,
-        });
-        answer
+        }
     }
 }
 

@@ -1,0 +1,93 @@
+//! The command line: every subcommand, what it takes, and the exit codes (0 done, 1 failed, 2 wrong input).
+
+mod out;
+mod run;
+mod check;
+mod env;
+mod graph;
+mod compare;
+#[cfg(feature = "viewer")]
+mod view;
+mod demo;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use zerver_flows::Flow;
+
+/// An API gateway that says why its slow requests are slow.
+#[derive(Debug, Parser)]
+#[command(name = "zerver", version, about, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a configuration file; it is reloaded when it changes.
+    Run {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Start a gateway, three small services with a fault you choose, and load; then say why slow requests are slow.
+    Demo(demo::Arguments),
+    /// Check a configuration file without serving it; 2 when anything is wrong.
+    Check {
+        /// The configuration file.
+        #[arg(required_unless_present = "schema")]
+        file: Option<PathBuf>,
+        /// Print the JSON schema of the file instead, for editors.
+        #[arg(long)]
+        schema: bool,
+    },
+    /// List the environment variables that are understood, with type, default and present value.
+    Env,
+    /// List the routes of a configuration file in their order of precedence.
+    Routes {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Print the graph of a flow.
+    Graph {
+        /// The flow's name.
+        flow: String,
+        /// The configuration file that holds it; not needed for a flow of this program's own.
+        #[arg(long, short)]
+        config: Option<PathBuf>,
+        /// How.
+        #[arg(long, value_enum, default_value = "text")]
+        format: graph::Format,
+    },
+    /// Open the terminal viewer on a running gateway or a capture.
+    #[cfg(feature = "viewer")]
+    View(view::Arguments),
+    /// Compare slow requests with fast ones, and print why the slow ones are slow.
+    Compare(compare::Arguments),
+}
+
+/// Runs one command line.
+pub fn main(flows: Vec<Flow>, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; what cannot be printed has no reader.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match cli.command {
+        Command::Run { file } => run::main(&file, flows),
+        Command::Demo(arguments) => demo::main(&arguments),
+        Command::Check { file: Some(file), schema: false } => check::main(&file, &flows),
+        Command::Check { .. } => check::schema(),
+        Command::Env => env::main(),
+        Command::Routes { file } => check::routes(&file, &flows),
+        Command::Graph { flow, config, format } => graph::main(&flow, config.as_deref(), format, &flows),
+        #[cfg(feature = "viewer")]
+        Command::View(arguments) => view::main(&arguments),
+        Command::Compare(arguments) => compare::main(&arguments),
+    }
+}

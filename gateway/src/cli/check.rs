@@ -1,0 +1,57 @@
+//! `zerver check` and `zerver routes`: what a file says, or what is wrong with it, without serving it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use zerver_flows::Flow;
+
+use super::out;
+use crate::config::document::Document;
+use crate::config::load;
+use crate::gateway::{self, Page};
+use crate::plan::Plan;
+
+fn plan(file: &Path, flows: &[Flow]) -> Result<Plan, ExitCode> {
+    gateway::check(&Page::File(file.to_owned()), flows, &load::process_env)
+        .map_err(|rejected| out::fail(out::WRONG, rejected))
+}
+
+pub(super) fn main(file: &Path, flows: &[Flow]) -> ExitCode {
+    let plan = match plan(file, flows) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    out::line(format!(
+        "{}: ok: {} routes, {} flows, {} upstreams, {} rate limits",
+        file.display(),
+        plan.document.routes.len(),
+        plan.flows.len(),
+        plan.upstreams.len(),
+        plan.rate_limits.len()
+    ));
+    ExitCode::SUCCESS
+}
+
+pub(super) fn schema() -> ExitCode {
+    match serde_json::to_string_pretty(&schemars::schema_for!(Document)) {
+        Ok(schema) => {
+            out::line(schema);
+            ExitCode::SUCCESS
+        }
+        Err(error) => out::fail(1, format!("error: {error}")),
+    }
+}
+
+pub(super) fn routes(file: &Path, flows: &[Flow]) -> ExitCode {
+    let plan = match plan(file, flows) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    let lines = plan.route_list();
+    let width = |text: fn(&crate::plan::RouteLine) -> &str| lines.iter().map(|l| text(l).chars().count()).max();
+    let (names, matches) = (width(|l| &l.route).unwrap_or(0), width(|l| &l.matches).unwrap_or(0));
+    for line in &lines {
+        out::line(format!("{:names$}  {:matches$}  {}", line.route, line.matches, line.to));
+    }
+    ExitCode::SUCCESS
+}

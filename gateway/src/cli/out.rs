@@ -1,0 +1,36 @@
+//! The one place that prints: what was asked for goes to standard output, what went wrong to standard error.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Wrong input.
+pub(super) const WRONG: u8 = 2;
+
+/// Prints a line of what was asked for. A reader that has gone (a closed pipe) is no failure.
+pub(super) fn line(text: impl Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints what went wrong, and gives the exit code.
+pub(super) fn fail(code: u8, text: impl Display) -> ExitCode {
+    note(text);
+    ExitCode::from(code)
+}
+
+/// Prints a remark to standard error.
+pub(super) fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Sends the program's log to standard error: `ZER_LOG` or `RUST_LOG` say how much (default `info`, pingora only `warn`).
+pub(super) fn start_log() {
+    let wish = std::env::var("ZER_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    let filter = wish.unwrap_or_else(|_| "info,pingora_core=warn,pingora_proxy=warn,pingora=warn".to_owned());
+    // A second start in one process (a test) keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}
