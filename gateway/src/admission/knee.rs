@@ -29,6 +29,8 @@ const TOPS: usize = 10;
 const DRAIN_S: f64 = 5.0;
 /// Seconds to the next drain when the last one, or the answer time, says that the base is wrong.
 const DRAIN_SOON_S: f64 = 1.0;
+/// Limited buckets in a row before a drain: a gust of requests is no overload, and a drain in it would refuse some.
+const LIMITED_FOR_DRAIN: u32 = 3;
 /// A drain's share of the knee.
 const DRAIN_SHARE: f64 = 0.7;
 
@@ -51,6 +53,8 @@ pub struct Knee {
     tops: VecDeque<f64>,
     /// The limited bucket before this one.
     before: Option<Seen>,
+    /// Limited buckets in a row.
+    limited: u32,
     /// What requests have left of their deadline when they take a seat: a slow mean, in seconds.
     deadline: Option<f64>,
     /// Seats that keep requests in the upstream for no more than half of their deadline.
@@ -110,6 +114,7 @@ impl Knee {
             patience: 4.0 * BUCKET_MAX_S,
             tops: VecDeque::with_capacity(TOPS),
             before: None,
+            limited: 0,
             deadline: None,
             cap: f64::INFINITY,
             drain_due: DRAIN_S,
@@ -243,9 +248,12 @@ impl Knee {
         if full < limited {
             // Seats to spare: nothing is learnt about the knee, but this is what an answer takes without a queue.
             self.before = None;
+            self.limited = 0;
             if full <= 0.05 && measured {
                 self.base = Some(self.base.map_or(rtt, |base| base + 0.3 * (rtt - base)));
                 self.sure = true;
+                // The base was had for nothing; no need to drain for it just now.
+                self.drain_due = self.drain_due.max(now.as_secs_f64() + DRAIN_SOON_S);
             } else if self.phase == Phase::Follow && self.limit < self.target().min(self.cap) {
                 // Somebody waits now and then, and the upstream has shown that it can do more.
                 let way = self.target().min(self.cap) - self.limit;
@@ -268,6 +276,7 @@ impl Knee {
             self.base = Some(base + 0.8 * (rtt - base));
         }
         self.before = Some(seen);
+        self.limited += 1;
         self.follow(now, throughput, rtt, bucket);
     }
 
@@ -309,11 +318,12 @@ impl Knee {
             self.phase = Phase::Search { before: Some(throughput), from: self.limit, flat: 0 };
             return;
         }
-        if rtt > 3.5 * base {
+        let doubtful = rtt > 3.5 * base;
+        if doubtful {
             self.drain_due = self.drain_due.min(self.drain_began + DRAIN_SOON_S);
         }
         let target = self.target();
-        if at >= self.drain_due {
+        if at >= self.drain_due && (doubtful || self.limited >= LIMITED_FOR_DRAIN) {
             self.phase = Phase::Drain;
             self.drain_began = at;
             let knee = self.top().unwrap_or(throughput) * base;
