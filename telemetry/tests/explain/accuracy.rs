@@ -411,3 +411,30 @@ fn slack_and_what_if_follow_the_recorded_order() {
     }
     assert!(detached > 20, "{detached}");
 }
+
+#[test]
+fn what_cannot_be_used_is_left_out_and_counted() {
+    let scene = Scene { fault: Fault::SlowPeer, prevalence: 0.05, extra_ms: 40.0, requests: 1000, seed: 2 };
+    let mut requests = timelines(scene);
+    let whole = ask(&requests);
+    assert_eq!(whole.notes, Vec::<String>::new());
+    for request in &mut requests[..5] {
+        Arc::make_mut(request).nodes[1].end_ns += 1;
+    }
+    for request in &mut requests[5..8] {
+        Arc::make_mut(request).lost_events = 9;
+    }
+    let other = Arc::make_mut(&mut requests[8]);
+    (other.route, other.latency_ns) = ("elsewhere".into(), 3_600_000_000_000);
+    let answer = compare(&requests, Some("checkout"), &Cohorts::SlowVersusFast);
+    assert_eq!(answer.notes, ["5 timelines are malformed and left out", "3 timelines lost events"]);
+    assert_eq!(answer.a.count + answer.b.count + answer.unused, 994);
+    assert!(hits(&answer.findings[0], Fault::SlowPeer), "{}", answer.verdict);
+    // Wakes that were never recorded are guessed, and the answer says that they were.
+    for request in &mut requests[9..] {
+        Arc::make_mut(request).nodes.iter_mut().flat_map(|node| &mut node.states).for_each(|s| s.woken_by = None);
+    }
+    let guessed = compare(&requests, Some("checkout"), &Cohorts::SlowVersusFast);
+    assert!(answer.exact && !guessed.exact);
+    assert!(guessed.notes.iter().any(|note| note.ends_with("of the critical time is inferred, not recorded")));
+}
