@@ -1,6 +1,6 @@
 //! Why are the slow requests slow: two cohorts of timelines, their exact difference, and the ranked findings.
 //!
-//! Pure functions over [`Timeline`]s: no clock, no I/O. The viewer, `zerver compare` and the admin API all call
+//! Pure functions over [`Timeline`](crate::timeline::Timeline)s: no clock, no I/O. The viewer, `zerver compare` and the admin API all call
 //! [`compare`]. The method is described in `docs/comparison.md`.
 
 mod critical_path;
@@ -47,7 +47,7 @@ pub struct Comparison {
     pub verdict: String,
     /// Whether the verdict names a cause.
     pub kind: VerdictKind,
-    /// True when every path came from recorded wakes; false when any was inferred.
+    /// True when the paths came from recorded wakes; false when more than 1 % of their time was inferred.
     pub exact: bool,
     /// Things a reader should know: too few requests, lost events, a restricted time span.
     pub notes: Vec<String>,

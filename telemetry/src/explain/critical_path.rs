@@ -116,6 +116,8 @@ pub(crate) fn walk(timeline: &Timeline) -> Vec<Step> {
     // A sane walk visits each state about once. The budget is what keeps a hostile recording from being expensive.
     let states: usize = nodes.iter().map(|node| node.states.len()).sum();
     let mut budget = 4 * (states + nodes.len()) + 16;
+    // A guess looks at all nodes.
+    let guess = nodes.len() / 8;
     let mut joins = vec![Join { waiter: 0, outer: OUTERMOST }];
     let mut stack = vec![whole(timeline, 0, 0, latency, OUTERMOST, true)];
     while let Some(frame) = stack.pop() {
@@ -151,7 +153,10 @@ pub(crate) fn walk(timeline: &Timeline) -> Vec<Step> {
             let recorded = node.states.get(at + 1).and_then(|next| next.woken_by).map(|id| usize::from(id.0));
             let recorded =
                 recorded.filter(|&waker| waker < nodes.len() && !waits(&joins, frame.join, frame.node, waker));
-            let waker = recorded.or_else(|| last_to_end(timeline, frame.node, from, to));
+            let waker = recorded.or_else(|| {
+                budget = budget.saturating_sub(guess);
+                last_to_end(timeline, frame.node, from, to)
+            });
             let Some(waker) = waker.filter(|&waker| !waits(&joins, frame.join, frame.node, waker)) else {
                 unaccounted(&mut steps, frame.node, from, to);
                 continue;
@@ -168,7 +173,10 @@ pub(crate) fn walk(timeline: &Timeline) -> Vec<Step> {
         }
         // Before its first state: the node whose end made it ready. It opened earlier, which bounds the chain.
         let after = node.after.map(|id| usize::from(id.0)).filter(|&after| after < frame.node);
-        let before = after.or_else(|| (waiter != frame.node).then(|| last_to_end(timeline, waiter, lo, hi)).flatten());
+        let before = after.or_else(|| {
+            budget = budget.saturating_sub(guess);
+            (waiter != frame.node).then(|| last_to_end(timeline, waiter, lo, hi)).flatten()
+        });
         match before {
             Some(before) if before != frame.node && !waits(&joins, frame.join, waiter, before) => {
                 let exact = frame.exact && after.is_some();

@@ -36,9 +36,9 @@ pub fn reason_words(cause: Cause, name: Option<&str>, place: &str) -> String {
         Cause::Rate => format!("being held{} by the rate limit{}", at(place), of(name)),
         Cause::Timer => match name {
             Some(name) if !["retry", "backoff", "back-off"].contains(&name) => {
-                format!("waiting out{} the timer {name}", at(place))
+                format!("waiting out the timer {name}{}", at(place))
             }
-            _ => format!("waiting out{} the retry delay", at(place)),
+            _ => format!("waiting out the retry delay{}", at(place)),
         },
         Cause::Lock => format!("waiting{} for the lock{}", at(place), of(name)),
         Cause::Read => format!("the client sending slowly{}", at(place)),
@@ -206,8 +206,8 @@ mod tests {
         check(Cause::Worker, None, "everywhere", "waiting everywhere for a worker");
         check(Cause::Worker, None, "", "waiting for a worker");
         check(Cause::Rate, Some("tenant"), "admission", "being held at admission by the rate limit of tenant");
-        check(Cause::Timer, Some("retry"), "price", "waiting out at price the retry delay");
-        check(Cause::Timer, Some("pause"), "price", "waiting out at price the timer pause");
+        check(Cause::Timer, Some("retry"), "price", "waiting out the retry delay at price");
+        check(Cause::Timer, Some("pause"), "price", "waiting out the timer pause at price");
         check(Cause::Run, None, "render", "computing at render");
         check(Cause::Write, None, "", "the client reading slowly");
         check(Cause::Lock, Some("cart"), "price", "waiting at price for the lock of cart");

@@ -83,12 +83,13 @@ type Grades = &'static [(f64, f64)];
 const WEAK: Grades = &[(6.0, 0.02), (6.0, 0.05)];
 const STRONG: Grades = &[(12.0, 0.05), (25.0, 0.1), (80.0, 0.02)];
 
-fn measure(fault: Fault, grades: Grades, spoil: fn(&mut Timeline)) -> (Score, Vec<String>) {
+fn measure(fault: Fault, grades: Grades, suffering: f64, spoil: fn(&mut Timeline)) -> (Score, Vec<String>) {
     let mut score = Score::default();
     let mut missed = Vec::new();
     for (n, &(extra_ms, prevalence)) in grades.iter().enumerate() {
         for seed in 0..seeds() {
-            let scene = Scene { fault, prevalence, extra_ms, requests: REQUESTS, seed: seed * 100 + n as u64 };
+            let scene =
+                Scene { fault, prevalence, extra_ms, suffering, requests: REQUESTS, seed: seed * 100 + n as u64 };
             let mut requests = timelines(scene);
             requests.iter_mut().for_each(|request| spoil(Arc::make_mut(request)));
             let answer = ask(&requests);
@@ -110,7 +111,12 @@ fn percent(part: usize, whole: usize) -> f64 {
 }
 
 /// Runs the faults on all cores there are; their order is kept.
-fn table(faults: &[Fault], grades: Grades, spoil: fn(&mut Timeline)) -> Vec<(Fault, Score, Vec<String>)> {
+fn table(
+    faults: &[Fault],
+    grades: Grades,
+    suffering: f64,
+    spoil: fn(&mut Timeline),
+) -> Vec<(Fault, Score, Vec<String>)> {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let results = std::sync::Mutex::new(Vec::new());
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
@@ -120,7 +126,7 @@ fn table(faults: &[Fault], grades: Grades, spoil: fn(&mut Timeline)) -> Vec<(Fau
                 loop {
                     let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let Some(&fault) = faults.get(at) else { return };
-                    let (score, missed) = measure(fault, grades, spoil);
+                    let (score, missed) = measure(fault, grades, suffering, spoil);
                     results.lock().unwrap().push((at, fault, score, missed));
                 }
             });
@@ -160,7 +166,7 @@ fn print(title: &str, table: &[(Fault, Score, Vec<String>)]) {
 
 #[test]
 fn moderate_and_strong_faults_are_named() {
-    let table = table(&Fault::CAUSES, STRONG, |_| ());
+    let table = table(&Fault::CAUSES, STRONG, 1.0, |_| ());
     print("moderate and strong faults", &table);
     let sum = total(&table);
     assert!(percent(sum.first, sum.runs) >= 95.0, "{} of {}", sum.first, sum.runs);
@@ -180,7 +186,7 @@ fn noise_and_gaps_do_not_mislead() {
         Fault::TenantAndPeer,
     ];
     let grades: Grades = &[(25.0, 0.05)];
-    let missing = table(&FAULTS, grades, |timeline| {
+    let missing = table(&FAULTS, grades, 1.0, |timeline| {
         let seed = timeline.seq;
         for (place, node) in (0..).zip(&mut timeline.nodes) {
             let mut random = Random::new(seed << 16 | place);
@@ -188,7 +194,7 @@ fn noise_and_gaps_do_not_mislead() {
         }
     });
     print("each attribute missing on a tenth of the requests", &missing);
-    let noisy = table(&FAULTS, grades, |timeline| {
+    let noisy = table(&FAULTS, grades, 1.0, |timeline| {
         // All times of a request are longer or shorter together. Scaling moments keeps the states gapless.
         let factor = (0.3 * Random::new(timeline.seq).normal()).exp();
         let scale = |ns: &mut u64| *ns = (*ns as f64 * factor) as u64;
@@ -203,14 +209,24 @@ fn noise_and_gaps_do_not_mislead() {
         }
     });
     print("a common factor on all times of a request, sigma 0.3", &noisy);
-    let (missing, noisy) = (total(&missing), total(&noisy));
+    let half = table(&FAULTS, grades, 0.5, |_| ());
+    print("only half of the marked requests suffer", &half);
+    let (missing, noisy, half) = (total(&missing), total(&noisy), total(&half));
+    assert!(percent(half.first, half.runs) >= 85.0, "{} of {}", half.first, half.runs);
     assert!(percent(missing.first, missing.runs) >= 85.0, "{} of {}", missing.first, missing.runs);
     assert!(percent(noisy.first, noisy.runs) >= 85.0, "{} of {}", noisy.first, noisy.runs);
 }
 
 #[test]
 fn the_second_cause_is_named_too() {
-    let scene = Scene { fault: Fault::TwoCauses, prevalence: 0.02, extra_ms: 30.0, requests: REQUESTS, seed: 12 };
+    let scene = Scene {
+        fault: Fault::TwoCauses,
+        prevalence: 0.02,
+        extra_ms: 30.0,
+        suffering: 1.0,
+        requests: REQUESTS,
+        seed: 12,
+    };
     let answer = ask(&timelines(scene));
     assert!(hits(&answer.findings[0], Fault::TwoCauses), "{}", answer.verdict);
     let second = &answer.findings[1];
@@ -221,7 +237,7 @@ fn the_second_cause_is_named_too() {
 
 #[test]
 fn weak_faults_are_among_the_first_three() {
-    let table = table(&Fault::CAUSES, WEAK, |_| ());
+    let table = table(&Fault::CAUSES, WEAK, 1.0, |_| ());
     print("weak faults", &table);
     let sum = total(&table);
     assert!(percent(sum.third, sum.runs) >= 80.0, "{} of {}", sum.third, sum.runs);
@@ -230,7 +246,14 @@ fn weak_faults_are_among_the_first_three() {
 fn kinds(fault: Fault, grades: Grades, runs: u64) -> Vec<(VerdictKind, String)> {
     let scenes = (0..runs * seeds()).flat_map(|seed| grades.iter().map(move |grade| (seed, grade)));
     let asked = scenes.map(|(seed, &(extra_ms, prevalence))| {
-        let answer = ask(&timelines(Scene { fault, prevalence, extra_ms, requests: REQUESTS, seed: 7000 + seed }));
+        let answer = ask(&timelines(Scene {
+            fault,
+            prevalence,
+            extra_ms,
+            suffering: 1.0,
+            requests: REQUESTS,
+            seed: 7000 + seed,
+        }));
         (answer.kind, answer.verdict)
     });
     asked.collect()
@@ -259,8 +282,8 @@ fn wakes_are_what_the_answers_rest_on() {
     // Each fault lies where a wake or an `after` decides which of several parallel nodes was waited for.
     let faults = [Fault::SlowRegion, Fault::RaceDecoy, Fault::SlowPeer, Fault::TenantAndPeer];
     let grades: Grades = &[(12.0, 0.05), (25.0, 0.1)];
-    let right = total(&table(&faults, grades, |_| ()));
-    let wrong = total(&table(&faults, grades, |timeline| {
+    let right = total(&table(&faults, grades, 1.0, |_| ()));
+    let wrong = total(&table(&faults, grades, 1.0, |timeline| {
         for node in &mut timeline.nodes {
             node.after = None;
             // Every wait is laid to the first node that was opened.
@@ -282,7 +305,7 @@ fn a_weighted_sample_with_the_slowest_gives_the_same_answers() {
         (Fault::CpuByBody, VerdictKind::Cause),
         (Fault::Nothing, VerdictKind::NoSingleCause),
     ] {
-        let scene = Scene { fault, prevalence: 0.05, extra_ms: 25.0, requests: 3 * REQUESTS, seed: 40 };
+        let scene = Scene { fault, prevalence: 0.05, extra_ms: 25.0, suffering: 1.0, requests: 3 * REQUESTS, seed: 40 };
         let mut all = timelines(scene);
         all.sort_by_key(|request| std::cmp::Reverse(request.latency_ns));
         let slowest = all.len() * 3 / 100;
@@ -313,7 +336,8 @@ fn a_weighted_sample_with_the_slowest_gives_the_same_answers() {
 
 #[test]
 fn one_request_says_why_it_is_slow() {
-    let scene = Scene { fault: Fault::SlowPeer, prevalence: 0.05, extra_ms: 40.0, requests: 800, seed: 9 };
+    let scene =
+        Scene { fault: Fault::SlowPeer, prevalence: 0.05, extra_ms: 40.0, suffering: 1.0, requests: 800, seed: 9 };
     let requests = timelines(scene);
     let usual = Usual::of(&requests, "checkout");
     let peer = |t: &Timeline| t.nodes.iter().any(|n| n.attr("peer").is_some_and(|v| v.to_string() == "10.0.0.0:80"));
@@ -335,7 +359,8 @@ fn one_request_says_why_it_is_slow() {
 
 #[test]
 fn without_enough_slow_requests_there_is_no_verdict() {
-    let scene = Scene { fault: Fault::SlowPeer, prevalence: 0.3, extra_ms: 80.0, requests: 36, seed: 1 };
+    let scene =
+        Scene { fault: Fault::SlowPeer, prevalence: 0.3, extra_ms: 80.0, suffering: 1.0, requests: 36, seed: 1 };
     let answer = ask(&timelines(scene));
     assert_eq!(answer.kind, VerdictKind::NotEnoughData);
     assert!(answer.findings.is_empty());
@@ -350,7 +375,7 @@ fn a_plain_proxy_route_names_its_cause_too() {
         (Fault::SlowClient, VerdictKind::Cause, "is the client reading slowly; client=c0 in 100%"),
         (Fault::Nothing, VerdictKind::NoSingleCause, "the spread of waiting for the answer of quotes"),
     ] {
-        let scene = Scene { fault, prevalence: 0.05, extra_ms: 25.0, requests: REQUESTS, seed: 8 };
+        let scene = Scene { fault, prevalence: 0.05, extra_ms: 25.0, suffering: 1.0, requests: REQUESTS, seed: 8 };
         let answer = ask(&proxied(scene));
         assert_eq!(answer.kind, kind, "{fault:?}: {}", answer.verdict);
         assert!(answer.verdict.contains(says), "{fault:?}: {}", answer.verdict);
@@ -360,7 +385,8 @@ fn a_plain_proxy_route_names_its_cause_too() {
 
 #[test]
 fn hand_picked_cohorts_are_compared() {
-    let scene = Scene { fault: Fault::NewVersion, prevalence: 0.1, extra_ms: 25.0, requests: 1200, seed: 3 };
+    let scene =
+        Scene { fault: Fault::NewVersion, prevalence: 0.1, extra_ms: 25.0, suffering: 1.0, requests: 1200, seed: 3 };
     let requests = timelines(scene);
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for request in &requests {
@@ -378,7 +404,8 @@ fn hand_picked_cohorts_are_compared() {
 
 #[test]
 fn slack_and_what_if_follow_the_recorded_order() {
-    let scene = Scene { fault: Fault::SlowPeer, prevalence: 0.5, extra_ms: 25.0, requests: 300, seed: 5 };
+    let scene =
+        Scene { fault: Fault::SlowPeer, prevalence: 0.5, extra_ms: 25.0, suffering: 1.0, requests: 300, seed: 5 };
     let mut detached = 0;
     for request in timelines(scene) {
         let id = |path: &str| request.nodes.iter().find(|node| request.path(node.id) == path).unwrap();
@@ -410,4 +437,32 @@ fn slack_and_what_if_follow_the_recorded_order() {
         assert!(audit.end_ns <= request.latency_ns || slack[usize::from(audit.id.0)].is_none());
     }
     assert!(detached > 20, "{detached}");
+}
+
+#[test]
+fn what_cannot_be_used_is_left_out_and_counted() {
+    let scene =
+        Scene { fault: Fault::SlowPeer, prevalence: 0.05, extra_ms: 40.0, suffering: 1.0, requests: 1000, seed: 2 };
+    let mut requests = timelines(scene);
+    let whole = ask(&requests);
+    assert_eq!(whole.notes, Vec::<String>::new());
+    for request in &mut requests[..5] {
+        Arc::make_mut(request).nodes[1].end_ns += 1;
+    }
+    for request in &mut requests[5..8] {
+        Arc::make_mut(request).lost_events = 9;
+    }
+    let other = Arc::make_mut(&mut requests[8]);
+    (other.route, other.latency_ns) = ("elsewhere".into(), 3_600_000_000_000);
+    let answer = compare(&requests, Some("checkout"), &Cohorts::SlowVersusFast);
+    assert_eq!(answer.notes, ["5 timelines are malformed and left out", "3 timelines lost events"]);
+    assert_eq!(answer.a.count + answer.b.count + answer.unused, 994);
+    assert!(hits(&answer.findings[0], Fault::SlowPeer), "{}", answer.verdict);
+    // Wakes that were never recorded are guessed, and the answer says that they were.
+    for request in &mut requests[9..] {
+        Arc::make_mut(request).nodes.iter_mut().flat_map(|node| &mut node.states).for_each(|s| s.woken_by = None);
+    }
+    let guessed = compare(&requests, Some("checkout"), &Cohorts::SlowVersusFast);
+    assert!(answer.exact && !guessed.exact);
+    assert!(guessed.notes.iter().any(|note| note.ends_with("of the critical time is inferred, not recorded")));
 }

@@ -113,6 +113,8 @@ pub(crate) struct Scene {
     pub(crate) prevalence: f64,
     /// The extra time of a touched request.
     pub(crate) extra_ms: f64,
+    /// The share of the touched requests that really suffer; the others only look as if they would.
+    pub(crate) suffering: f64,
     pub(crate) requests: usize,
     pub(crate) seed: u64,
 }
@@ -257,6 +259,7 @@ impl Request {
             Fault::LockOnKey => key == 0,
             Fault::Nothing => false,
         };
+        let touched = touched && r.chance(scene.suffering);
         let factor = if scene.fault == Fault::Uniform && touched { 1.0 + scene.extra_ms / 18.0 } else { 1.0 };
         Self {
             scene,
