@@ -146,8 +146,6 @@ pub(crate) struct Requests {
     pub(crate) view: Vec<u64>,
     pub(crate) selected: Option<u64>,
     pub(crate) cursor: usize,
-    /// The longest latency in the view, for the bars' scale.
-    pub(crate) longest_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

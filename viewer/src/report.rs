@@ -6,18 +6,18 @@ use unicode_width::UnicodeWidthStr;
 use zerver_telemetry::explain::{Comparison, Evidence, Finding, Part, VerdictKind};
 
 use crate::pen::{fit, wrap};
-use crate::units::{count, ms_exact, ms_signed, percent, short_id};
+use crate::units::{count, ms_exact, ms_signed, percent};
 
 /// The width a report is written for when nobody says otherwise.
 pub const DEFAULT_WIDTH: usize = 80;
 
-/// Writes a comparison as text of at most `width` columns (at least 40), without colour, ending in a newline.
+/// Writes a comparison as text of at most `width` columns (at least 60), without colour, ending in a newline.
 ///
 /// The rows of the table add up to the difference; a row whose weight lies in a few requests is marked `few`. Control
 /// characters in names are replaced.
 #[must_use]
 pub fn text(comparison: &Comparison, width: usize) -> String {
-    let width = width.max(40);
+    let width = width.max(60);
     let mut out = String::new();
     head(&mut out, comparison, width);
     if !comparison.parts.is_empty() {
@@ -133,7 +133,7 @@ fn write_finding(out: &mut String, number: usize, finding: &Finding, width: usiz
     check.push(format!("evidence {} (J ≥ {:.2})", evidence_word(finding.evidence), finding.bound));
     paragraph(out, "    check  ", "           ", &check.join(", "), width);
     if let Some(slow) = &finding.example_slow {
-        let fast = finding.example_fast.as_deref().map(|f| format!(", fast twin {}", short_id(f))).unwrap_or_default();
+        let fast = finding.example_fast.as_deref().map(|f| format!(", its fast twin {f}")).unwrap_or_default();
         paragraph(out, "    see    ", "           ", &format!("slow {slow}{fast}"), width);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -154,11 +154,8 @@ impl Session {
             }
             input = event::poll(Duration::ZERO)?;
         }
-        loop {
-            match self.messages.try_recv() {
-                Ok(msg) => leave |= self.take(msg)?,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(msg) = self.messages.try_recv() {
+            leave |= self.take(msg)?;
         }
         self.threads.check()?;
         // Numbers wait for their turn; the first ones do not.

@@ -52,7 +52,7 @@ pub(crate) fn count(n: u64) -> String {
 pub(crate) fn short(value: f64) -> String {
     match value {
         v if !v.is_finite() => "–".into(),
-        v if v < 9.95 && v > 0.0 => format!("{v:.1}"),
+        v if v < 9.95 && v.fract() != 0.0 => format!("{v:.1}"),
         v if v < 999.5 => format!("{v:.0}"),
         v if v < 99_950.0 => format!("{:.1}k", v / 1e3),
         v if v < 999_500.0 => format!("{:.0}k", v / 1e3),
@@ -96,8 +96,8 @@ mod tests {
         assert_eq!(ms(f64::NAN), "–");
         assert_eq!([count(7), count(1_204), count(1_048_112)], ["7", "1,204", "1,048,112"]);
         assert_eq!(
-            [short(0.0), short(0.4), short(310.0), short(4_100.0), short(2e6)],
-            ["0", "0.4", "310", "4.1k", "2.0M"]
+            [short(0.0), short(0.4), short(310.0), short(4_100.0), short(2e6), short(3.0)],
+            ["0", "0.4", "310", "4.1k", "2.0M", "3"]
         );
         assert_eq!([ms_signed(92.7), ms_signed(-1.3), ms_signed(0.01)], ["+92.7", "-1.3", "0.0"]);
         assert_eq!(time_of_day(50_602_118_000_000), "14:03:22.118");

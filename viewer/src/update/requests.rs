@@ -21,21 +21,18 @@ pub(super) fn list(model: &mut Model) {
     let all = requests.filter.is_empty();
     let matching = model.store.iter().rev().filter(|(_, row)| all || requests.filter.matches(row, around));
     let mut view: Vec<(u64, u64)> = Vec::with_capacity(if all { model.store.len() } else { 0 });
-    let mut longest = 0;
     for (id, row) in matching {
         let key = match requests.sort {
             RequestSort::Time => id,
             RequestSort::Latency => row.timeline.latency_ns,
             RequestSort::Queue => row.split.queue_ns,
         };
-        longest = longest.max(row.timeline.latency_ns);
         view.push((key, id));
     }
     if requests.sort != RequestSort::Time {
         view.sort_unstable_by_key(|entry| std::cmp::Reverse(*entry));
     }
     requests.view = view.into_iter().map(|(_, id)| id).collect();
-    requests.longest_ns = longest;
     let same = requests.selected.filter(|_| !requests.follow);
     let place = same.and_then(|id| requests.view.iter().position(|other| *other == id));
     let cursor = if requests.follow { 0 } else { place.unwrap_or(requests.cursor) };

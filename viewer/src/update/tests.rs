@@ -283,15 +283,15 @@ fn the_palette_finds_commands_by_their_letters() {
 #[test]
 fn clicks_select_then_open_and_tabs_switch() {
     let mut model = filled();
-    send(&mut model, Msg::Click { x: 3, y: 6 });
+    send(&mut model, Msg::Click { x: 3, y: 7 });
     assert_eq!(model.overview.cursor, 1);
-    send(&mut model, Msg::Click { x: 3, y: 6 });
+    send(&mut model, Msg::Click { x: 3, y: 7 });
     assert_eq!(model.screen, Screen::Requests);
     let (_, from, _) = layout::tabs(120)[3];
     send(&mut model, Msg::Click { x: from + 1, y: 1 });
     assert_eq!(model.screen, Screen::Compare);
     let before = model.compare.edges;
-    send(&mut model, Msg::Click { x: 60, y: 6 });
+    send(&mut model, Msg::Click { x: 60, y: 7 });
     assert_ne!(model.compare.edges, before);
     send(&mut model, Msg::Click { x: 5, y: 2 });
     assert_eq!(model.compare.choice, Choice::SlowVersusFast, "the banner asks why");
