@@ -28,7 +28,7 @@ pub fn text(comparison: &Comparison, width: usize) -> String {
     }
     for (number, finding) in comparison.findings.iter().enumerate() {
         out.push('\n');
-        write_finding(&mut out, number + 1, finding, width);
+        write_finding(&mut out, number + 1, finding, &comparison.verdict, width);
     }
     if !comparison.notes.is_empty() {
         out.push('\n');
@@ -103,9 +103,12 @@ fn table(out: &mut String, c: &Comparison, width: usize) {
     );
 }
 
-fn write_finding(out: &mut String, number: usize, finding: &Finding, width: usize) {
+fn write_finding(out: &mut String, number: usize, finding: &Finding, verdict: &str, width: usize) {
     let first = format!("{number} {} {:>4}  ", evidence(finding.evidence, ['●', '○']), percent(finding.share));
-    paragraph(out, &first, "           ", &finding.sentence, width);
+    // The first finding often is the verdict; it is not told twice.
+    let told = finding.sentence.trim_end_matches('.') == verdict.trim_end_matches('.');
+    let sentence = if told { format!("{}, as above", place(&finding.place)) } else { finding.sentence.clone() };
+    paragraph(out, &first, "           ", &sentence, width);
     if !finding.reasons.is_empty() {
         let reasons: Vec<String> = finding
             .reasons

@@ -154,14 +154,16 @@ impl Session {
             }
             input = event::poll(Duration::ZERO)?;
         }
-        while let Ok(msg) = self.messages.try_recv() {
+        // A source that is faster than the screen does not keep it from being drawn.
+        for msg in self.messages.try_iter().take(BACKLOG).collect::<Vec<_>>() {
             leave |= self.take(msg)?;
         }
         self.threads.check()?;
         // Numbers wait for their turn; the first ones do not.
         let first = self.model.stale && self.model.routes.is_empty();
         let due = self.clock.since(self.refreshed) >= REFRESH;
-        if first || (due && (self.model.stale || matches!(self.model.link, Link::Retrying { .. }))) {
+        let news = self.model.stale || self.model.comparison_outdated();
+        if first || (due && (news || matches!(self.model.link, Link::Retrying { .. }))) {
             self.refreshed = self.clock.now();
             let now_unix_ns = self.clock.unix_ns(self.refreshed);
             leave |= self.take(Msg::Refresh { now_unix_ns })?;

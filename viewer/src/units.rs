@@ -62,7 +62,12 @@ pub(crate) fn short(value: f64) -> String {
 
 /// A share of one as whole per cent: `68%`.
 pub(crate) fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.0}%", share * 100.0) } else { "–".into() }
+    if !share.is_finite() {
+        return "–".into();
+    }
+    let whole = (share * 100.0).round();
+    // Not `-0%`.
+    format!("{:.0}%", if whole == 0.0 { 0.0 } else { whole })
 }
 
 /// The time of day (UTC) of a wall-clock moment: `14:03:22.118`.
@@ -100,6 +105,7 @@ mod tests {
             ["0", "0.4", "310", "4.1k", "2.0M", "3"]
         );
         assert_eq!([ms_signed(92.7), ms_signed(-1.3), ms_signed(0.01)], ["+92.7", "-1.3", "0.0"]);
+        assert_eq!([percent(0.676), percent(-0.001), percent(-0.01)], ["68%", "0%", "-1%"]);
         assert_eq!(time_of_day(50_602_118_000_000), "14:03:22.118");
         assert_eq!([short_id("7f3a000000000000000000000000bbc1"), short_id("ab")], ["7f3a…c1", "ab"]);
         assert_eq!([span(250_000_000), span(3_200_000_000)], ["250 ms", "3.2 s"]);
