@@ -80,7 +80,7 @@ fn header(pen: &mut Pen<'_>, area: Rect, model: &Model) {
     }
     x = pen.text(area, x, 0, &numbers, Role::Text) + 2;
     // What the viewer holds, and every loss: the gateway's own, and ours.
-    let lost = model.counters.lost_timelines + model.unreadable + model.held_lost;
+    let lost = model.counters.lost_timelines.saturating_add(model.unreadable).saturating_add(model.held_lost);
     let kept = match wide {
         true => format!("kept {}/{}", count(model.store.len() as u64), count(model.store.capacity() as u64)),
         #[expect(clippy::cast_precision_loss, reason = "a count on screen")]
@@ -90,7 +90,7 @@ fn header(pen: &mut Pen<'_>, area: Rect, model: &Model) {
     if model.counters.lost_events > 0 {
         losses.push_str(&format!(" +{} events", short(model.counters.lost_events as f64)));
     }
-    let role = if lost + model.counters.lost_events > 0 { Role::Alarm } else { Role::Dim };
+    let role = if lost > 0 || model.counters.lost_events > 0 { Role::Alarm } else { Role::Dim };
     let right = area.width.saturating_sub(1);
     let losses_at = right.saturating_sub(cast(losses.chars().count()));
     if losses_at > x {

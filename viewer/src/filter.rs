@@ -174,7 +174,7 @@ fn spent(timeline: &Timeline, which: Which, pattern: &Pattern) -> f64 {
                 Which::Kind(kind) => state.cause.kind() == kind,
                 Which::Cause(cause) => state.cause == cause,
             };
-            ns += if counts { state.len_ns() } else { 0 };
+            ns = if counts { u64::saturating_add(ns, state.len_ns()) } else { ns };
         }
     }
     ns as f64

@@ -1,4 +1,4 @@
-//! A viewer's source against real sockets and files, through a session that has no screen of its own.
+//! A viewer's source against real sockets and files, on a screen that is a text.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

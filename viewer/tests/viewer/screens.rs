@@ -98,6 +98,38 @@ fn control_characters_of_data_never_reach_the_terminal() {
 }
 
 #[test]
+fn absurd_numbers_are_drawn_and_not_believed() {
+    let mut answer = batch(0, 3);
+    answer.counters.requests = u64::MAX;
+    answer.counters.lost_timelines = u64::MAX;
+    for seq in 0..2 {
+        let mut endless = timeline(8);
+        endless.seq = seq;
+        endless.nodes.truncate(1);
+        let root = &mut endless.nodes[0];
+        root.states.truncate(1);
+        root.states[0].to_ns = u64::MAX;
+        root.end_ns = u64::MAX;
+        endless.latency_ns = u64::MAX;
+        endless.start_unix_ns = u64::MAX - seq;
+        endless.weight = f32::MAX;
+        answer.timelines.push(std::sync::Arc::new(endless));
+    }
+    let mut viewer = Headless::new("x", &Options::default(), engine(), (120, 36));
+    viewer.batch(answer, u64::MAX);
+    assert!(viewer.text().contains("kept 5/"), "{}", viewer.text());
+    for keys in [
+        "2 / park@*>1ms enter s s",
+        "enter + + l l l l l l l l l l l l n n N - 0 o",
+        "c p p p p x h l H L",
+        "1 G enter",
+    ] {
+        viewer.keys(keys);
+        assert!(viewer.text().contains("kept 5/"), "{keys}");
+    }
+}
+
+#[test]
 fn a_findings_example_pair_opens() {
     let mut viewer = filled(&Options::default(), (120, 36));
     viewer.keys("c enter");
