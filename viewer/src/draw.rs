@@ -80,7 +80,7 @@ fn header(pen: &mut Pen<'_>, area: Rect, model: &Model) {
     }
     x = pen.text(area, x, 0, &numbers, Role::Text) + 2;
     // What the viewer holds, and every loss: the gateway's own, and ours.
-    let lost = model.counters.lost_timelines + model.unreadable + model.held_lost;
+    let lost = model.counters.lost_timelines.saturating_add(model.unreadable).saturating_add(model.held_lost);
     let kept = match wide {
         true => format!("kept {}/{}", count(model.store.len() as u64), count(model.store.capacity() as u64)),
         #[expect(clippy::cast_precision_loss, reason = "a count on screen")]
@@ -90,7 +90,7 @@ fn header(pen: &mut Pen<'_>, area: Rect, model: &Model) {
     if model.counters.lost_events > 0 {
         losses.push_str(&format!(" +{} events", short(model.counters.lost_events as f64)));
     }
-    let role = if lost + model.counters.lost_events > 0 { Role::Alarm } else { Role::Dim };
+    let role = if lost > 0 || model.counters.lost_events > 0 { Role::Alarm } else { Role::Dim };
     let right = area.width.saturating_sub(1);
     let losses_at = right.saturating_sub(cast(losses.chars().count()));
     if losses_at > x {
@@ -112,7 +112,12 @@ fn tabs(pen: &mut Pen<'_>, area: Rect, model: &Model) {
         };
         pen.text(area, from, 0, &text, role);
     }
-    pen.right(area, area.width.saturating_sub(1), 0, "/ filter  : all  ? help", Role::Dim);
+    let under_way = match model.counters.in_flight {
+        n if n > 0 && area.width >= 100 => format!("{} in flight   ", count(n)),
+        _ => String::new(),
+    };
+    let text = format!("{under_way}/ filter  : all  ? help");
+    pen.right(area, area.width.saturating_sub(1), 0, &text, Role::Dim);
 }
 
 /// The verdict; before there is one, what is being waited for.
@@ -135,7 +140,13 @@ fn banner(pen: &mut Pen<'_>, area: Rect, model: &Model) {
         (None, _) if model.compare.pending => ("comparing slow with fast …".into(), Role::Dim),
         (None, _) => ("c compares slow requests with fast ones".into(), Role::Dim),
     };
-    pen.text(area, 1, 0, &text, role);
+    let lines = crate::pen::wrap(&text, usize::from(area.width.saturating_sub(2)));
+    let shown = usize::from(area.height);
+    for (y, line) in lines.iter().take(shown).enumerate() {
+        // What does not fit is cut with an ellipsis; the comparison's screen and report have all of it.
+        let rest = if y + 1 == shown { lines[y..].join(" ") } else { line.clone() };
+        pen.text(Rect { width: area.width - 1, ..area }, 1, cast(y), &rest, role);
+    }
 }
 
 /// The answer to the last key, or the keys that work here.

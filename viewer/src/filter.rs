@@ -109,12 +109,26 @@ impl Filter {
         self.term == Term::All(Vec::new())
     }
 
+    /// True when a request's match can change as others arrive.
+    pub(crate) fn looks_around(&self) -> bool {
+        self.term.looks_around()
+    }
+
     pub(crate) fn matches(&self, row: &Row, around: &Surroundings) -> bool {
         self.term.matches(row, around)
     }
 }
 
 impl Term {
+    fn looks_around(&self) -> bool {
+        match self {
+            Self::All(terms) | Self::Any(terms) => terms.iter().any(Self::looks_around),
+            Self::Not(term) => term.looks_around(),
+            Self::Slow(_) | Self::Since(_) => true,
+            _ => false,
+        }
+    }
+
     fn matches(&self, row: &Row, around: &Surroundings) -> bool {
         let timeline = &*row.timeline;
         match self {
@@ -160,7 +174,7 @@ fn spent(timeline: &Timeline, which: Which, pattern: &Pattern) -> f64 {
                 Which::Kind(kind) => state.cause.kind() == kind,
                 Which::Cause(cause) => state.cause == cause,
             };
-            ns += if counts { state.len_ns() } else { 0 };
+            ns = if counts { u64::saturating_add(ns, state.len_ns()) } else { ns };
         }
     }
     ns as f64

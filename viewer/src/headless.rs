@@ -1,16 +1,21 @@
 //! The viewer without a terminal: batches and keys in, the screen as text out. For tests, recordings and manuals.
 
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use zerver_telemetry::clock::Clock;
 
 use crate::draw::draw;
 use crate::engine::Engine;
-use crate::ingest::{Arrival, Link};
+use crate::ingest::{Arrival, Ingest, Link};
 use crate::keys::Key;
 use crate::model::{Effect, Model, Msg};
 use crate::options::Options;
 use crate::row::Row;
-use crate::source::Batch;
+use crate::source::{Batch, Source};
+use crate::stop::Stop;
 use crate::update::{requests, update};
 
 /// A viewer whose screen is a text. Comparisons are done at once, on the caller's thread.
@@ -39,6 +44,19 @@ impl Headless {
         self.send(Msg::Link(Link::Live));
         self.send(Msg::Arrival(Arrival { gateway, counters, rows, unreadable: bad.len() as u64 }));
         self.send(Msg::Refresh { now_unix_ns });
+    }
+
+    /// Starts to read a source on a thread of its own, as [`crate::run`] does. Dropping the answer ends the thread.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn attach(&self, source: Source) -> std::io::Result<Attached> {
+        let clock = Clock::real();
+        let (out, messages) = sync_channel(1);
+        let stop = Arc::new(Stop::default());
+        let ingest = Ingest { engine: self.engine.clone(), clock: clock.clone(), out, stop: Arc::clone(&stop) };
+        std::thread::Builder::new().name("viewer-source".into()).spawn(move || ingest.run(source))?;
+        Ok(Attached { messages, stop, clock })
     }
 
     /// Takes a failed attempt to reach the source.
@@ -127,6 +145,30 @@ impl Headless {
                 Effect::Mouse(_) | Effect::Redraw => {}
             }
         }
+    }
+}
+
+/// A source that is being read for a [`Headless`].
+#[derive(Debug)]
+pub struct Attached {
+    messages: Receiver<Msg>,
+    stop: Arc<Stop>,
+    clock: Clock,
+}
+
+impl Attached {
+    /// Waits for the source's next word and hands it to the viewer; false when the source has ended and all is said.
+    pub fn next(&self, viewer: &mut Headless) -> bool {
+        let Ok(msg) = self.messages.recv() else { return false };
+        viewer.send(msg);
+        viewer.send(Msg::Refresh { now_unix_ns: self.clock.unix_ns(self.clock.now()) });
+        true
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.stop.set();
     }
 }
 

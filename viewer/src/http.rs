@@ -22,6 +22,8 @@ pub(crate) enum HttpError {
     Io(#[from] io::Error),
     #[error("the address `{0}` has no port; write host:port")]
     Address(String),
+    #[error("only plain http:// is spoken; forward the port through SSH for a gateway that is far away")]
+    Tls,
     #[error("the gateway answers {status}{}", hint(*.status))]
     Status { status: u16 },
     #[error("the answer is not HTTP/1.1: {0}")]
@@ -65,6 +67,9 @@ impl Client {
     }
 
     fn connect(&self) -> Result<BufReader<TcpStream>, HttpError> {
+        if self.authority == "https:" {
+            return Err(HttpError::Tls);
+        }
         if !self.authority.contains(':') {
             return Err(HttpError::Address(self.authority.clone()));
         }
@@ -227,6 +232,9 @@ mod tests {
         ] {
             assert!(read(text).is_err(), "{text:?}");
         }
+        let client = |authority| Client::new(authority, None).get("/").map_err(|e| e.to_string());
+        assert!(client("https:").is_err_and(|e| e.contains("plain http://")));
+        assert!(client("gateway").is_err_and(|e| e.contains("no port")));
         assert!(HttpError::Status { status: 401 }.to_string().contains("--token"));
     }
 }

@@ -20,8 +20,17 @@ pub(crate) struct Strips {
 
 pub(crate) fn strips((width, height): (u16, u16)) -> Strips {
     let row = |y: u16| Rect { x: 0, y: y.min(height), width, height: u16::from(y < height) };
-    let body = Rect { x: 0, y: 3.min(height), width, height: height.saturating_sub(4) };
-    Strips { header: row(0), tabs: row(1), banner: row(2), body, footer: row(height.saturating_sub(1).max(3)) }
+    // A verdict is a sentence: where there is room it gets a second line.
+    let banner = if height >= 24 { 2 } else { 1 };
+    let top = 2 + banner;
+    let body = Rect { x: 0, y: top.min(height), width, height: height.saturating_sub(top + 1) };
+    Strips {
+        header: row(0),
+        tabs: row(1),
+        banner: Rect { height: banner.min(height.saturating_sub(2)), ..row(2) },
+        body,
+        footer: row(height.saturating_sub(1).max(top)),
+    }
 }
 
 /// The tabs with their columns.

@@ -34,7 +34,7 @@ mod headless;
 mod sample;
 
 pub use crate::engine::{CriticalPath, Engine, Piece};
-pub use crate::headless::Headless;
+pub use crate::headless::{Attached, Headless};
 pub use crate::keys::markdown as keys_markdown;
 pub use crate::options::Options;
 pub use crate::run::{ViewerError, run};

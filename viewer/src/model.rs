@@ -88,6 +88,7 @@ pub(crate) struct Model {
     pub(crate) paused: bool,
     /// What arrived during a pause.
     pub(crate) held: VecDeque<Row>,
+    /// What was dropped because pauses were long.
     pub(crate) held_lost: u64,
 
     pub(crate) store: Store,
@@ -144,10 +145,10 @@ pub(crate) struct Requests {
     pub(crate) follow: bool,
     /// What matches, in the order shown.
     pub(crate) view: Vec<u64>,
+    /// The filter that `view` was made with, and the first request that it has not seen.
+    pub(crate) tested: Option<(String, u64)>,
     pub(crate) selected: Option<u64>,
     pub(crate) cursor: usize,
-    /// The longest latency in the view, for the bars' scale.
-    pub(crate) longest_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -323,6 +324,11 @@ impl Model {
 
     pub(crate) fn route(&self, name: &str) -> Option<&Route> {
         self.routes.iter().find(|route| &*route.name == name)
+    }
+
+    /// The comparison does not know of everything that arrived.
+    pub(crate) fn comparison_outdated(&self) -> bool {
+        !self.paused && !self.compare.pending && self.arrived() != self.compare.asked_at
     }
 
     /// Requests that arrived, whether still kept or not.

@@ -6,18 +6,18 @@ use unicode_width::UnicodeWidthStr;
 use zerver_telemetry::explain::{Comparison, Evidence, Finding, Part, VerdictKind};
 
 use crate::pen::{fit, wrap};
-use crate::units::{count, ms_exact, ms_signed, percent, short_id};
+use crate::units::{count, ms_exact, ms_signed, percent};
 
 /// The width a report is written for when nobody says otherwise.
 pub const DEFAULT_WIDTH: usize = 80;
 
-/// Writes a comparison as text of at most `width` columns (at least 40), without colour, ending in a newline.
+/// Writes a comparison as text of at most `width` columns (at least 60), without colour, ending in a newline.
 ///
 /// The rows of the table add up to the difference; a row whose weight lies in a few requests is marked `few`. Control
 /// characters in names are replaced.
 #[must_use]
 pub fn text(comparison: &Comparison, width: usize) -> String {
-    let width = width.max(40);
+    let width = width.max(60);
     let mut out = String::new();
     head(&mut out, comparison, width);
     if !comparison.parts.is_empty() {
@@ -28,7 +28,7 @@ pub fn text(comparison: &Comparison, width: usize) -> String {
     }
     for (number, finding) in comparison.findings.iter().enumerate() {
         out.push('\n');
-        write_finding(&mut out, number + 1, finding, width);
+        write_finding(&mut out, number + 1, finding, &comparison.verdict, width);
     }
     if !comparison.notes.is_empty() {
         out.push('\n');
@@ -103,9 +103,12 @@ fn table(out: &mut String, c: &Comparison, width: usize) {
     );
 }
 
-fn write_finding(out: &mut String, number: usize, finding: &Finding, width: usize) {
+fn write_finding(out: &mut String, number: usize, finding: &Finding, verdict: &str, width: usize) {
     let first = format!("{number} {} {:>4}  ", evidence(finding.evidence, ['●', '○']), percent(finding.share));
-    paragraph(out, &first, "           ", &finding.sentence, width);
+    // The first finding often is the verdict; it is not told twice.
+    let told = finding.sentence.trim_end_matches('.') == verdict.trim_end_matches('.');
+    let sentence = if told { format!("{}, as above", place(&finding.place)) } else { finding.sentence.clone() };
+    paragraph(out, &first, "           ", &sentence, width);
     if !finding.reasons.is_empty() {
         let reasons: Vec<String> = finding
             .reasons
@@ -133,7 +136,7 @@ fn write_finding(out: &mut String, number: usize, finding: &Finding, width: usiz
     check.push(format!("evidence {} (J ≥ {:.2})", evidence_word(finding.evidence), finding.bound));
     paragraph(out, "    check  ", "           ", &check.join(", "), width);
     if let Some(slow) = &finding.example_slow {
-        let fast = finding.example_fast.as_deref().map(|f| format!(", fast twin {}", short_id(f))).unwrap_or_default();
+        let fast = finding.example_fast.as_deref().map(|f| format!(", its fast twin {f}")).unwrap_or_default();
         paragraph(out, "    see    ", "           ", &format!("slow {slow}{fast}"), width);
     }
 }

@@ -128,12 +128,14 @@ fn slow_part<'a>(rows: impl Iterator<Item = &'a Row>) -> (Split, Option<(String,
     let mut whole = 0;
     let mut places: HashMap<String, u64> = HashMap::new();
     for row in rows {
-        split.queue_ns += row.split.queue_ns;
-        split.park_ns += row.split.park_ns;
-        split.run_ns += row.split.run_ns;
-        whole += row.timeline.latency_ns;
+        // Saturating, because the numbers come from outside.
+        split.queue_ns = split.queue_ns.saturating_add(row.split.queue_ns);
+        split.park_ns = split.park_ns.saturating_add(row.split.park_ns);
+        split.run_ns = split.run_ns.saturating_add(row.split.run_ns);
+        whole = u64::saturating_add(whole, row.timeline.latency_ns);
         if let Some(top) = &row.top {
-            *places.entry(place(&row.timeline, top)).or_default() += top.ns;
+            let ns = places.entry(place(&row.timeline, top)).or_default();
+            *ns = u64::saturating_add(*ns, top.ns);
         }
     }
     let top = places.into_iter().max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(&a.0)));

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -154,17 +154,16 @@ impl Session {
             }
             input = event::poll(Duration::ZERO)?;
         }
-        loop {
-            match self.messages.try_recv() {
-                Ok(msg) => leave |= self.take(msg)?,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        // A source that is faster than the screen does not keep it from being drawn.
+        for msg in self.messages.try_iter().take(BACKLOG).collect::<Vec<_>>() {
+            leave |= self.take(msg)?;
         }
         self.threads.check()?;
         // Numbers wait for their turn; the first ones do not.
         let first = self.model.stale && self.model.routes.is_empty();
         let due = self.clock.since(self.refreshed) >= REFRESH;
-        if first || (due && (self.model.stale || matches!(self.model.link, Link::Retrying { .. }))) {
+        let news = self.model.stale || self.model.comparison_outdated();
+        if first || (due && (news || matches!(self.model.link, Link::Retrying { .. }))) {
             self.refreshed = self.clock.now();
             let now_unix_ns = self.clock.unix_ns(self.refreshed);
             leave |= self.take(Msg::Refresh { now_unix_ns })?;

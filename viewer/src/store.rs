@@ -46,6 +46,11 @@ impl Store {
         self.pinned.iter().filter(move |(id, _)| *id < first).map(|(id, row)| (*id, row)).chain(live)
     }
 
+    /// The number that the next request will get.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.rows.len() as u64
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }

@@ -62,6 +62,10 @@ impl Terminal {
 
     /// Draws a frame; only the cells that changed are written.
     pub(crate) fn draw(&mut self, model: &Model) -> io::Result<()> {
+        // After a panic of another thread the screen already belongs to its message.
+        if !self.taken.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         queue!(self.screen.backend_mut(), BeginSynchronizedUpdate)?;
         self.screen.draw(|frame| draw(model, frame.buffer_mut()))?;
         queue!(self.screen.backend_mut(), EndSynchronizedUpdate)?;

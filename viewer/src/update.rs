@@ -56,7 +56,8 @@ pub(crate) fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Compared { generation, comparison } => compare::answer(model, generation, comparison),
         Msg::Refresh { now_unix_ns } => {
             model.now_unix_ns = now_unix_ns;
-            model.dirty = true;
+            // The countdown to the next try is the only thing that changes by itself.
+            model.dirty |= model.stale || matches!(model.link, crate::ingest::Link::Retrying { .. });
             if model.stale {
                 arrivals::add_up(model);
             }

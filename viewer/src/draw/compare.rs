@@ -120,7 +120,7 @@ fn brushes(pen: &mut Pen<'_>, room: Rect, y: u16, model: &Model, scale: Scale) {
         let cohort = if letter == "A" { &result.a } else { &result.b };
         let label = format!(" {letter} {} ", count(cohort.count as u64));
         let wide = cast(label.chars().count());
-        if to > from + wide + 1 {
+        if to > from + wide {
             pen.text(room, from + (to - from - wide) / 2 + 1, y, &label, role);
         } else {
             // No room within: the letter alone, where it cannot hide an edge.
@@ -163,16 +163,16 @@ fn difference(pen: &mut Pen<'_>, area: Rect, model: &Model, result: &Comparison)
         return;
     }
     let wide = room.width >= 110;
-    let (name, bar) = if wide { (34, 20) } else { (27, 0) };
+    let (name, bar) = if wide { (34, 12) } else { (27, 0) };
     let share_bar = if wide { 18 } else { 12 };
     let heading = format!(
-        "{} {:>8} {:>8} {}{:>9} {:>5}  share of Δ",
+        "{} {:>8} {:>8} {}{:>9} {:>5}",
         fit("critical time", name),
         "A ms",
         "B ms",
         if bar > 0 { format!(" {} ", fit("A | B", bar * 2)) } else { String::new() },
         "Δ ms",
-        "",
+        "share",
     );
     pen.text(room, 1, 0, &heading, Role::Dim);
     let mut parts: Vec<&Part> = result.parts.iter().collect();

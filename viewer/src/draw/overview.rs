@@ -20,7 +20,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, body: Rect, model: &Model) {
 
 /// Columns of the split bar, and of the name.
 fn columns(width: u16) -> (usize, u16) {
-    if width >= 110 { (22, 24) } else { (14, 12) }
+    if width >= 110 { (22, 24) } else { (12, 8) }
 }
 
 fn routes(pen: &mut Pen<'_>, area: Rect, model: &Model) {
@@ -32,7 +32,7 @@ fn routes(pen: &mut Pen<'_>, area: Rect, model: &Model) {
     }
     let (name, bar) = columns(room.width);
     let heading = format!(
-        "{} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}  {}  largest part",
+        "{} {:>5} {:>5} {:>5} {:>5} {:>5} {:>5} {} largest part",
         fit("route", name),
         "count",
         "rq/s",
@@ -40,7 +40,7 @@ fn routes(pen: &mut Pen<'_>, area: Rect, model: &Model) {
         "p50",
         "p95",
         "p99",
-        fit("slow time", usize::from(bar))
+        fit(if bar > 9 { "slow time" } else { "slow" }, usize::from(bar))
     );
     pen.text(room, 1, 0, &heading, Role::Dim);
     let list = layout::list(area, 1);
@@ -68,11 +68,11 @@ fn routes(pen: &mut Pen<'_>, area: Rect, model: &Model) {
 fn line(pen: &mut Pen<'_>, list: Rect, y: u16, route: &Route) {
     let (name, bar) = columns(list.width);
     let x = pen.text(list, 1, y, &fit(&route.name, name), Role::Text);
-    let numbers = format!(" {:>6} {:>6} ", short(route.count), short(route.rate));
+    let numbers = format!(" {:>5} {:>5} ", short(route.count), short(route.rate));
     let x = pen.text(list, x, y, &numbers, Role::Text);
     let role = if route.errors >= 0.005 { Role::Alarm } else { Role::Text };
-    let x = pen.text(list, x, y, &format!("{:>6.2}", route.errors * 100.0), role);
-    let percentiles = format!(" {:>6} {:>6} {:>6}  ", ms(route.p50_ms), ms(route.p95_ms), ms(route.p99_ms));
+    let x = pen.text(list, x, y, &format!("{:>5.2}", route.errors * 100.0), role);
+    let percentiles = format!(" {:>5} {:>5} {:>5} ", ms(route.p50_ms), ms(route.p95_ms), ms(route.p99_ms));
     let x = pen.text(list, x, y, &percentiles, Role::Text);
     let g = pen.glyphs;
     let parts = [
@@ -82,10 +82,10 @@ fn line(pen: &mut Pen<'_>, list: Rect, y: u16, route: &Route) {
     ];
     pen.bar(list, x, y, bar, &parts);
     if let Some((place, share)) = &route.top {
-        let room = usize::from(list.width.saturating_sub(x + bar + 2));
+        let room = usize::from(list.width.saturating_sub(x + bar + 1));
         let share = percent(*share);
-        let text = format!("{} {share:>4}", fit(place, room.saturating_sub(6)));
-        pen.text(list, x + bar + 2, y, &text, Role::Text);
+        let text = format!("{} {share:>4}", fit(place, room.saturating_sub(5)));
+        pen.text(list, x + bar + 1, y, &text, Role::Text);
     }
 }
 

@@ -71,7 +71,7 @@ fn table(pen: &mut Pen<'_>, area: Rect, model: &Model) {
     let tail = if requests.follow { "tail on" } else { "tail off (F)" };
     let room = pen.frame(area, "Requests", &format!("{tail}   sort {}", requests.sort.as_str()));
     let wide = room.width >= 110;
-    let (name, bar) = if wide { (16, 36) } else { (10, 18) };
+    let (name, bar) = if wide { (16, 24) } else { (10, 16) };
     let time = if wide { 12 } else { 9 };
     let heading = format!(
         "  {} {} {:>3} {:>9} {} {}",
@@ -119,13 +119,14 @@ fn table(pen: &mut Pen<'_>, area: Rect, model: &Model) {
         let cells = (latency / ns_to_ms(longest) * f64::from(cast(bar))).ceil().min(f64::from(cast(bar))) as u16;
         pen.bar(list, x, y, cells, &parts(pen, row));
         let x = x + cast(bar) + 2;
-        let slow = model.around.percentiles.get(&timeline.route).is_some_and(|p| latency >= p[1]);
+        // Slow is what takes twice as long as usual on its route.
+        let slow = model.around.percentiles.get(&timeline.route).is_some_and(|p| latency >= p[1].min(p[0] * 2.0));
         if slow || row.failed() {
             pen.text(list, x, y, &fit(&row.why(), usize::from(list.width.saturating_sub(x)).min(28)), Role::Text);
         }
         if wide {
             let after = x + 29;
-            pen.text(list, after, y, &attributes(row, 3), Role::Dim);
+            pen.text(list, after, y, &values(row, 3), Role::Dim);
         }
         if place == requests.cursor {
             pen.glyph(list, 0, y, pen.glyphs.cursor, Role::Strong);
@@ -144,7 +145,21 @@ fn parts(pen: &Pen<'_>, row: &Row) -> [(f64, char, Role); 3] {
     ]
 }
 
-/// The values of the first few different attributes, those of the request first.
+/// The texts among the first few attributes, without their keys: `acme b`.
+fn values(row: &Row, most: usize) -> String {
+    let mut values: Vec<&str> = Vec::new();
+    for (_, value) in row.timeline.nodes.iter().flat_map(|node| &node.attrs) {
+        if let Value::Text(text) = value
+            && values.len() < most
+            && !values.contains(&&**text)
+        {
+            values.push(text);
+        }
+    }
+    values.join(" ")
+}
+
+/// The first few different attributes, those of the request first: `tenant=acme peer=b`.
 pub(super) fn attributes(row: &Row, most: usize) -> String {
     let mut seen: Vec<&Arc<str>> = Vec::new();
     let mut out = String::new();
@@ -154,10 +169,7 @@ pub(super) fn attributes(row: &Row, most: usize) -> String {
         }
         if !seen.contains(&key) {
             seen.push(key);
-            match value {
-                Value::Text(text) => out.push_str(&format!("{key}={text} ")),
-                other => out.push_str(&format!("{key}={other} ")),
-            }
+            out.push_str(&format!("{key}={value} "));
         }
     }
     out

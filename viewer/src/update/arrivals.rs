@@ -57,7 +57,6 @@ pub(super) fn pause(model: &mut Model) {
     for row in std::mem::take(&mut model.held) {
         model.store.push(row);
     }
-    model.store.evicted += std::mem::take(&mut model.held_lost);
     model.status = Some(format!("going on with {count} requests that came meanwhile"));
     add_up(model);
 }

@@ -8,6 +8,7 @@ use zerver_telemetry::timeline::Timeline;
 
 use crate::analysis::Job;
 use crate::histogram::{BUCKETS, bucket, edge_ms, quantiles};
+use crate::ingest::Link;
 use crate::keys::{Action, Screen};
 use crate::model::{Choice, Effect, Model, Side};
 use crate::row::failed;
@@ -35,6 +36,9 @@ pub(super) fn ask(model: &mut Model) -> Vec<Effect> {
         Ok(cohorts) => cohorts,
         Err(reason) => {
             model.status = Some(reason);
+            // Until something arrives, asking again would give the same answer.
+            model.compare.asked_at = model.arrived();
+            model.compare.asked_unix_ns = model.now_unix_ns;
             return Vec::new();
         }
     };
@@ -72,8 +76,9 @@ pub(super) fn answer(model: &mut Model, generation: u64, comparison: Arc<Compari
 /// Asks anew when there is news and the last answer is old.
 pub(super) fn keep_fresh(model: &mut Model) -> Vec<Effect> {
     let compare = &model.compare;
-    let old = model.now_unix_ns.saturating_sub(compare.asked_unix_ns) >= RENEW_NS;
-    if model.paused || compare.pending || model.arrived() == compare.asked_at || !(old || compare.result.is_none()) {
+    // A capture that is read to its end brings nothing more to wait for.
+    let old = model.now_unix_ns.saturating_sub(compare.asked_unix_ns) >= RENEW_NS || model.link == Link::Ended;
+    if !model.comparison_outdated() || !(old || compare.result.is_none()) {
         return Vec::new();
     }
     if !compare.chosen {
@@ -284,7 +289,10 @@ pub(super) fn open_example(model: &mut Model) -> Vec<Effect> {
         model.status = Some("this finding's example is no longer in memory".into());
         return Vec::new();
     };
-    super::timeline::show(model, slow);
+    let place = finding.place.clone();
+    super::timeline::show(model, Arc::clone(&slow));
+    let lane = super::timeline::shown(&model.timeline).position(|lane| slow.timeline.path(lane.node) == place);
+    model.timeline.cursor = lane.unwrap_or(0);
     model.status = Some(match fast {
         Some(_) => "the slow one of the pair; w shows its fast twin".into(),
         None => "a slow example; its fast twin is no longer in memory".to_owned(),

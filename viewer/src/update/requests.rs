@@ -1,5 +1,7 @@
 //! The list of requests: its filter, its order, its cursor.
 
+use std::collections::HashSet;
+
 use crate::filter::Filter;
 use crate::keys::{Action, Key};
 use crate::line::Line;
@@ -19,23 +21,28 @@ pub(crate) const FILTER_KEYS: [&str; 18] = [
 pub(super) fn list(model: &mut Model) {
     let (requests, around) = (&mut model.requests, &model.around);
     let all = requests.filter.is_empty();
-    let matching = model.store.iter().rev().filter(|(_, row)| all || requests.filter.matches(row, around));
+    // What was tested before is not tested again: a filter over all requests may take tens of milliseconds.
+    let tested =
+        requests.tested.take().filter(|(text, _)| *text == requests.filter.text && !requests.filter.looks_around());
+    let known = tested.map_or(0, |(_, next)| next);
+    let before: HashSet<u64> = if known > 0 && !all { requests.view.iter().copied().collect() } else { HashSet::new() };
+    let matching = model.store.iter().rev().filter(|(id, row)| {
+        all || if *id < known { before.contains(id) } else { requests.filter.matches(row, around) }
+    });
     let mut view: Vec<(u64, u64)> = Vec::with_capacity(if all { model.store.len() } else { 0 });
-    let mut longest = 0;
     for (id, row) in matching {
         let key = match requests.sort {
             RequestSort::Time => id,
             RequestSort::Latency => row.timeline.latency_ns,
             RequestSort::Queue => row.split.queue_ns,
         };
-        longest = longest.max(row.timeline.latency_ns);
         view.push((key, id));
     }
     if requests.sort != RequestSort::Time {
         view.sort_unstable_by_key(|entry| std::cmp::Reverse(*entry));
     }
     requests.view = view.into_iter().map(|(_, id)| id).collect();
-    requests.longest_ns = longest;
+    requests.tested = Some((requests.filter.text.clone(), model.store.next()));
     let same = requests.selected.filter(|_| !requests.follow);
     let place = same.and_then(|id| requests.view.iter().position(|other| *other == id));
     let cursor = if requests.follow { 0 } else { place.unwrap_or(requests.cursor) };

@@ -231,6 +231,36 @@ fn a_live_comparison_is_renewed_only_when_there_is_news() {
 }
 
 #[test]
+fn a_capture_is_compared_whole_when_it_is_read() {
+    let mut model = filled();
+    send(&mut model, Msg::Arrival(arrival(&engine(), 100..150)));
+    send(&mut model, Msg::Refresh { now_unix_ns: 101 * SECOND });
+    assert!(model.comparison_outdated());
+    send(&mut model, Msg::Link(Link::Ended));
+    send(&mut model, Msg::Refresh { now_unix_ns: 101 * SECOND });
+    assert_eq!(model.compare.result.as_ref().map(|c| c.verdict.as_str()), Some("75 timelines of quote"));
+    assert!(!model.comparison_outdated());
+}
+
+#[test]
+fn a_list_grown_step_by_step_is_the_one_made_at_once() {
+    for filter in ["", "status:503", "slow:p95", "-price or lat:>50ms", "since:30ms"] {
+        let mut grown = start("test", &Options { capacity: 120, ..Options::default() }, (120, 36));
+        requests::set_filter(&mut grown, filter);
+        for from in (0..200).step_by(25) {
+            send(&mut grown, Msg::Arrival(arrival(&engine(), from..from + 25)));
+            send(&mut grown, Msg::Refresh { now_unix_ns: from * SECOND });
+        }
+        let kept = grown.requests.view.clone();
+        requests::set_filter(&mut grown, "nothing-like-it");
+        assert!(grown.requests.view.is_empty());
+        requests::set_filter(&mut grown, filter);
+        assert_eq!(grown.requests.view, kept, "{filter}");
+        assert!(!kept.is_empty(), "{filter}");
+    }
+}
+
+#[test]
 fn keys_of_other_screens_say_where_they_work() {
     let mut model = filled();
     press(&mut model, "0");
@@ -283,15 +313,15 @@ fn the_palette_finds_commands_by_their_letters() {
 #[test]
 fn clicks_select_then_open_and_tabs_switch() {
     let mut model = filled();
-    send(&mut model, Msg::Click { x: 3, y: 6 });
+    send(&mut model, Msg::Click { x: 3, y: 7 });
     assert_eq!(model.overview.cursor, 1);
-    send(&mut model, Msg::Click { x: 3, y: 6 });
+    send(&mut model, Msg::Click { x: 3, y: 7 });
     assert_eq!(model.screen, Screen::Requests);
     let (_, from, _) = layout::tabs(120)[3];
     send(&mut model, Msg::Click { x: from + 1, y: 1 });
     assert_eq!(model.screen, Screen::Compare);
     let before = model.compare.edges;
-    send(&mut model, Msg::Click { x: 60, y: 6 });
+    send(&mut model, Msg::Click { x: 60, y: 7 });
     assert_ne!(model.compare.edges, before);
     send(&mut model, Msg::Click { x: 5, y: 2 });
     assert_eq!(model.compare.choice, Choice::SlowVersusFast, "the banner asks why");

@@ -81,7 +81,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         }
         Action::PanLeft => model.timeline.from_ns = from.saturating_sub((len / 8).max(1)),
         Action::PanRight => {
-            model.timeline.from_ns = from + (len / 8).max(1);
+            model.timeline.from_ns = from.saturating_add((len / 8).max(1));
             model.timeline.from_ns = window(&model.timeline).0;
         }
         Action::Fit => {
