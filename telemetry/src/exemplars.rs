@@ -96,13 +96,21 @@ struct Inner {
     recent: VecDeque<u64>,
     errors: VecDeque<u64>,
     uniform: BTreeSet<u64>,
-    /// Per route, by latency and seq: the first is the fastest of the slow.
-    slow: HashMap<Arc<str>, BTreeSet<(u64, u64)>>,
+    /// Per route, by latency; the first is the fastest of the slow.
+    slow: HashMap<Arc<str>, BTreeSet<Slow>>,
     slow_len: usize,
     /// The sample's probability is 2 to the power of minus this.
     halvings: u32,
     bytes: usize,
     seen: u64,
+}
+
+/// One of the slowest of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Slow {
+    latency_ns: u64,
+    seq: u64,
+    end_unix_ns: u64,
 }
 
 #[derive(Debug)]
@@ -274,7 +282,7 @@ impl Inner {
             self.uniform.insert(seq);
         }
         self.by_seq.insert(seq, entry);
-        self.add_slow(route, latency, seq, horizon, settings);
+        self.add_slow(route, Slow { latency_ns: latency, seq, end_unix_ns: now }, horizon, settings);
 
         while self.recent.len() > settings.recent {
             self.drop_recent();
@@ -295,7 +303,7 @@ impl Inner {
     }
 
     /// Enters a request among the slowest of its route, if it belongs there, and lets the fastest of them go.
-    fn add_slow(&mut self, route: Arc<str>, latency: u64, seq: u64, horizon: u64, settings: &RetentionSettings) {
+    fn add_slow(&mut self, route: Arc<str>, slow: Slow, horizon: u64, settings: &RetentionSettings) {
         if settings.slow_per_route == 0 {
             return;
         }
@@ -307,39 +315,36 @@ impl Inner {
             }
         }
         let full = |len: usize, all: usize| len >= settings.slow_per_route || all >= settings.slow;
-        let list = self.slow.entry(Arc::clone(&route)).or_default();
+        let list = self.slow.entry(route).or_default();
         let mut out = None;
         if full(list.len(), self.slow_len) {
-            let entries = &self.by_seq;
-            let old = |seq: &u64| entries.get(seq).is_none_or(|entry| entry.end_unix_ns < horizon);
-            let expired = list.iter().find(|(_, seq)| old(seq)).copied();
-            out = expired.or_else(|| list.first().copied().filter(|(fastest, _)| *fastest < latency));
+            let expired = list.iter().find(|old| old.end_unix_ns < horizon).copied();
+            out = expired.or_else(|| list.first().copied().filter(|fastest| fastest.latency_ns < slow.latency_ns));
             if out.is_none() {
                 return;
             }
         }
-        if let Some(place) = out {
-            list.remove(&place);
+        if let Some(out) = &out {
+            list.remove(out);
             self.slow_len -= 1;
         }
-        list.insert((latency, seq));
+        list.insert(slow);
         self.slow_len += 1;
-        if let Some(entry) = self.by_seq.get_mut(&seq) {
+        if let Some(entry) = self.by_seq.get_mut(&slow.seq) {
             entry.slow = true;
         }
-        if let Some((_, out)) = out {
-            self.forget(out, |entry| entry.slow = false);
+        if let Some(out) = out {
+            self.forget(out.seq, |entry| entry.slow = false);
         }
     }
 
     fn expire_slow(&mut self, horizon: u64) {
         let mut out = Vec::new();
-        let entries = &self.by_seq;
         self.slow.retain(|_, list| {
-            list.retain(|(_, seq)| {
-                let stays = entries.get(seq).is_some_and(|entry| entry.end_unix_ns >= horizon);
+            list.retain(|slow| {
+                let stays = slow.end_unix_ns >= horizon;
                 if !stays {
-                    out.push(*seq);
+                    out.push(slow.seq);
                 }
                 stays
             });
