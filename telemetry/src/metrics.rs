@@ -16,14 +16,16 @@ use serde::{Deserialize, Serialize};
 use crate::event::{NodeKind, Outcome, StateKind};
 use crate::exemplars::{Store, failed};
 use crate::metrics::catalog::{Kind, Metric};
-use crate::metrics::histogram::{Buckets, Distribution};
+use crate::metrics::histogram::{Buckets, Distribution, Exemplar, Percentiles};
 use crate::recorder::Recorder;
 use crate::timeline::{Split, Timeline};
 
 /// Series of one counter.
 const COUNTER_SERIES: usize = 2_000;
-/// Series of one histogram, 5 to 20 KiB each.
-const HISTOGRAM_SERIES: usize = 500;
+/// Series of one histogram, up to 1 KiB each.
+const HISTOGRAM_SERIES: usize = 1_000;
+/// Routes with percentiles of their own, some 14 KiB each.
+const ROUTES: usize = 500;
 /// Series that sources may report for one metric.
 const SOURCE_SERIES: usize = 2_000;
 /// Stands between the labels of a series; control characters are taken out of label values.
@@ -89,7 +91,7 @@ pub enum Reading {
     /// Of a counter or a gauge.
     Number(f64),
     /// Of a histogram.
-    Histogram(Buckets),
+    Histogram(Box<Buckets>),
 }
 
 /// One route at a glance, since the start.
@@ -128,7 +130,7 @@ struct Counted {
 
 #[derive(Debug, Default)]
 struct RouteTotals {
-    latency: Distribution,
+    latency: Percentiles,
     failed: u64,
     split: Split,
 }
@@ -189,16 +191,22 @@ impl Counted {
         *table.slot(&mut self.key, labels) += by;
     }
 
-    fn record(&mut self, metric: &'static Metric, labels: &[&str], ns: u64) {
+    fn series(&mut self, metric: &'static Metric, labels: &[&str]) -> &mut Distribution {
         let table = self.distributions.entry(metric.name).or_insert_with(|| Table::new(metric));
-        table.slot(&mut self.key, labels).record(ns);
+        table.slot(&mut self.key, labels)
+    }
+
+    fn record(&mut self, metric: &'static Metric, labels: &[&str], ns: u64) {
+        self.series(metric, labels).record(ns);
     }
 
     fn observe(&mut self, timeline: &Timeline) {
         let route = &*timeline.route;
         let mut digits = [0; 5];
         let status = decimal(timeline.status, &mut digits);
-        self.record(catalog::REQUEST_DURATION, &[route, status_class(timeline.status)], timeline.latency_ns);
+        let at_unix_ns = timeline.start_unix_ns.saturating_add(timeline.latency_ns);
+        let exemplar = Exemplar { trace_id: timeline.trace_id, ns: timeline.latency_ns, at_unix_ns };
+        self.series(catalog::REQUEST_DURATION, &[route, status_class(timeline.status)]).record_with(exemplar);
         self.add(catalog::REQUESTS, &[route, status, timeline.outcome.as_str()], 1);
         self.add(catalog::TIMELINES, &[], 1);
         let split = timeline.root().split();
@@ -227,7 +235,7 @@ impl Counted {
             }
         }
         if !self.routes.contains_key(&timeline.route) {
-            if self.routes.len() >= HISTOGRAM_SERIES {
+            if self.routes.len() >= ROUTES {
                 return;
             }
             self.routes.insert(Arc::clone(&timeline.route), RouteTotals::default());
@@ -302,7 +310,7 @@ impl Metrics {
         {
             let counted = self.counted.lock();
             for table in counted.distributions.values() {
-                families.insert(table.metric.name, table.read(|d| Reading::Histogram(d.buckets())));
+                families.insert(table.metric.name, table.read(|d| Reading::Histogram(Box::new(d.buckets()))));
                 *sink.overflow.entry(table.metric.name).or_default() += table.overflow;
             }
             for table in counted.counters.values() {
@@ -389,69 +397,4 @@ impl Source for Store {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn number(snapshot: &Snapshot, metric: &Metric, labels: &[&str]) -> Option<f64> {
-        let family = snapshot.families.iter().find(|f| f.metric == metric)?;
-        family.series.iter().find(|s| s.labels == labels).map(|s| match &s.value {
-            Reading::Number(n) => *n,
-            Reading::Histogram(b) => b.sum,
-        })
-    }
-
-    #[test]
-    fn a_timeline_is_counted_everywhere_it_should_be() {
-        let metrics = Metrics::new();
-        let timeline = crate::timeline::sample();
-        metrics.observe(&timeline);
-        let read = metrics.snapshot();
-        assert_eq!(number(&read, catalog::REQUESTS, &["checkout", "200", "ok"]), Some(1.0));
-        assert_eq!(number(&read, catalog::REQUEST_DURATION, &["checkout", "2xx"]), Some(0.0482));
-        assert_eq!(number(&read, catalog::REQUEST_STATE, &["checkout", "park"]), Some(0.0479));
-        assert_eq!(number(&read, catalog::EFFECT_DURATION, &["checkout", "quotes", "timeout"]), Some(0.01));
-        assert_eq!(number(&read, catalog::RETRIES, &["checkout", "quotes"]), Some(1.0));
-        assert_eq!(number(&read, catalog::PROMOTED, &["checkout", "park", "threshold"]), Some(2.0));
-        assert_eq!(number(&read, catalog::REFUSED, &["checkout", "x"]), None);
-        let route = metrics.routes().remove(0);
-        assert_eq!((&*route.route, route.requests, route.failed, route.split.park_ns), ("checkout", 1, 0, 47_900_000));
-        assert!((route.p99_ms - 48.2).abs() < 0.5);
-    }
-
-    #[test]
-    fn label_sets_are_bounded_and_the_rest_is_counted() {
-        let metrics = Metrics::new();
-        let mut timeline = crate::timeline::sample();
-        timeline.nodes.truncate(1);
-        for n in 0..HISTOGRAM_SERIES + 7 {
-            timeline.route = format!("route {n}").into();
-            metrics.observe(&timeline);
-        }
-        let read = metrics.snapshot();
-        let family = read.families.iter().find(|f| f.metric == catalog::REQUEST_DURATION).unwrap();
-        assert_eq!(family.series.len(), HISTOGRAM_SERIES + 1);
-        assert_eq!(number(&read, catalog::SERIES_OVERFLOW, &[catalog::REQUEST_DURATION.name]), Some(7.0));
-        assert!((number(&read, catalog::REQUEST_DURATION, &["other", "other"]).unwrap() - 7.0 * 0.0482).abs() < 1e-9);
-        assert_eq!(metrics.routes().len(), HISTOGRAM_SERIES);
-    }
-
-    #[test]
-    fn sources_are_asked_and_equal_labels_added_up() {
-        struct Limits;
-        impl Source for Limits {
-            fn collect(&self, out: &mut Sink) {
-                out.put(catalog::LIMIT_IN_USE, &["seats"], 3.0);
-                for n in 0..SOURCE_SERIES + 5 {
-                    out.put(catalog::LIMIT_CAPACITY, &[&format!("limit {n}")], 2.0);
-                }
-            }
-        }
-        let metrics = Metrics::new();
-        metrics.register(Arc::new(Limits));
-        metrics.register(Arc::new(Limits));
-        let read = metrics.snapshot();
-        assert_eq!(number(&read, catalog::LIMIT_IN_USE, &["seats"]), Some(6.0));
-        assert_eq!(number(&read, catalog::LIMIT_CAPACITY, &["other"]), Some(20.0));
-        assert_eq!(number(&read, catalog::SERIES_OVERFLOW, &["zerver_limit_capacity"]), Some(10.0));
-    }
-}
+mod tests;

@@ -287,7 +287,8 @@ impl Tree<'_> {
         let name = match state.cause.kind() {
             StateKind::Queue => "zerver.job.enqueued",
             StateKind::Park => "zerver.job.parked",
-            StateKind::Run if node.states[..place].iter().any(|before| before.cause == Cause::Run) => {
+            // After a wait for something else it goes on; after a mere queue it begins.
+            StateKind::Run if node.states[..place].iter().any(|before| before.cause.kind() != StateKind::Queue) => {
                 "zerver.job.resumed"
             }
             StateKind::Run => "zerver.job.started",

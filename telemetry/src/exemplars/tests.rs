@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use super::index::estimated_bytes;
 use super::*;
+use crate::id::mix;
+use crate::timeline::Kept;
 
 /// The shared sample without its steps, read once.
 static SAMPLE: LazyLock<Timeline> = LazyLock::new(|| {

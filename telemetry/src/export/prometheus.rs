@@ -1,40 +1,63 @@
-//! Metrics as Prometheus reads them: the text exposition format, version 0.0.4.
+//! Metrics as Prometheus reads them: the text format 0.0.4, and OpenMetrics 1.0, which carries exemplars.
 //!
-//! Source: "Exposition formats", Prometheus documentation.
+//! Sources: "Exposition formats", Prometheus documentation; the OpenMetrics 1.0 specification.
 
 use std::fmt::Write;
 
-use crate::metrics::histogram::BOUNDS_US;
+use crate::metrics::catalog::Metric;
+use crate::metrics::histogram::{BOUNDS_US, Exemplar};
 use crate::metrics::{Reading, Series, Snapshot};
 
-/// The content type of the answer that carries it.
+/// The content type of [`text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The content type of [`openmetrics`]; a scraper that wants it names `application/openmetrics-text` in `Accept`.
+pub const OPENMETRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Writes a reading out.
+/// Writes a reading out in the text format 0.0.4.
 #[must_use]
 pub fn text(snapshot: &Snapshot) -> String {
+    write(snapshot, false)
+}
+
+/// Writes a reading out in the OpenMetrics format 1.0, with an exemplar, a trace id, for each bucket that has one.
+#[must_use]
+pub fn openmetrics(snapshot: &Snapshot) -> String {
+    let mut out = write(snapshot, true);
+    out.push_str("# EOF\n");
+    out
+}
+
+fn write(snapshot: &Snapshot, openmetrics: bool) -> String {
     let mut out = String::with_capacity(16 * 1024);
     for family in &snapshot.families {
         let metric = family.metric;
-        out.push_str("# HELP ");
-        out.push_str(metric.name);
-        out.push(' ');
-        escape(&mut out, metric.help, false);
-        let _ = writeln!(out, "\n# TYPE {} {}", metric.name, metric.kind.as_str());
+        // In OpenMetrics a counter's `_total` belongs to its sample, not to its name.
+        let name = if openmetrics { metric.name.trim_end_matches("_total") } else { metric.name };
+        let _ = write!(out, "# HELP {name} ");
+        escape(&mut out, metric.help, openmetrics);
+        let _ = writeln!(out, "\n# TYPE {name} {}", metric.kind.as_str());
+        if let Some(unit) = metric.unit.as_str().filter(|_| openmetrics) {
+            let _ = writeln!(out, "# UNIT {name} {unit}");
+        }
         for series in &family.series {
             match &series.value {
                 Reading::Number(value) => {
-                    line(&mut out, metric.name, "", metric.labels, series, None, *value);
+                    sample(&mut out, metric, "", series, None, *value);
+                    out.push('\n');
                 }
                 Reading::Histogram(buckets) => {
-                    for (bound, count) in BOUNDS_US.iter().zip(buckets.cumulative) {
-                        let bound = *bound as f64 / 1e6;
-                        line(&mut out, metric.name, "_bucket", metric.labels, series, Some(bound), count as f64);
+                    let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
+                    for ((le, count), example) in bounds.zip(buckets.cumulative).zip(buckets.exemplars) {
+                        sample(&mut out, metric, "_bucket", series, Some(le), count as f64);
+                        if let Some(example) = example.filter(|_| openmetrics) {
+                            exemplar(&mut out, &example);
+                        }
+                        out.push('\n');
                     }
-                    let all = buckets.count as f64;
-                    line(&mut out, metric.name, "_bucket", metric.labels, series, Some(f64::INFINITY), all);
-                    line(&mut out, metric.name, "_sum", metric.labels, series, None, buckets.sum);
-                    line(&mut out, metric.name, "_count", metric.labels, series, None, all);
+                    sample(&mut out, metric, "_sum", series, None, buckets.sum);
+                    out.push('\n');
+                    sample(&mut out, metric, "_count", series, None, buckets.count as f64);
+                    out.push('\n');
                 }
             }
         }
@@ -42,42 +65,38 @@ pub fn text(snapshot: &Snapshot) -> String {
     out
 }
 
-fn line(out: &mut String, name: &str, suffix: &str, labels: &[&str], series: &Series, le: Option<f64>, value: f64) {
-    out.push_str(name);
+/// A sample without its end of line.
+fn sample(out: &mut String, metric: &Metric, suffix: &str, series: &Series, le: Option<f64>, value: f64) {
+    out.push_str(metric.name);
     out.push_str(suffix);
     let mut open = '{';
-    for (label, text) in labels.iter().zip(&series.labels) {
-        out.push(open);
+    for (label, text) in metric.labels.iter().zip(&series.labels) {
+        let _ = write!(out, "{open}{label}=\"");
         open = ',';
-        out.push_str(label);
-        out.push_str("=\"");
         escape(out, text, true);
         out.push('"');
     }
-    if let Some(le) = le {
-        out.push(open);
-        open = ',';
-        out.push_str("le=\"");
-        number(out, le);
-        out.push('"');
+    match le {
+        Some(f64::INFINITY) => _ = write!(out, "{open}le=\"+Inf\""),
+        // With a decimal point, always: OpenMetrics asks for one form of each number here.
+        Some(le) => _ = write!(out, "{open}le=\"{le:?}\""),
+        None => {}
     }
-    if open == ',' {
+    if open == ',' || le.is_some() {
         out.push('}');
     }
-    out.push(' ');
-    number(out, value);
-    out.push('\n');
+    match value {
+        f64::INFINITY => out.push_str(" +Inf"),
+        f64::NEG_INFINITY => out.push_str(" -Inf"),
+        // The shortest decimal that reads back the same; NaN as NaN.
+        value => _ = write!(out, " {value}"),
+    }
 }
 
-fn number(out: &mut String, value: f64) {
-    if value == f64::INFINITY {
-        out.push_str("+Inf");
-    } else if value == f64::NEG_INFINITY {
-        out.push_str("-Inf");
-    } else {
-        // Rust writes the shortest decimal that reads back the same, and NaN as NaN.
-        let _ = write!(out, "{value}");
-    }
+fn exemplar(out: &mut String, exemplar: &Exemplar) {
+    let (at, ns) = (exemplar.at_unix_ns, exemplar.ns as f64 / 1e9);
+    let (seconds, millis) = (at / 1_000_000_000, at / 1_000_000 % 1_000);
+    let _ = write!(out, " # {{trace_id=\"{}\"}} {ns} {seconds}.{millis:03}", exemplar.trace_id);
 }
 
 /// Backslash and newline, and in label values the quote.
@@ -137,6 +156,24 @@ mod tests {
         for line in expected {
             assert!(text.lines().any(|l| l == line), "no line `{line}` in\n{text}");
         }
+    }
+
+    #[test]
+    fn openmetrics_leads_from_a_bucket_to_a_trace() {
+        let metrics = Metrics::new();
+        metrics.observe(&crate::timeline::sample());
+        let text = openmetrics(&metrics.snapshot());
+        for line in [
+            "# TYPE zerver_requests counter",
+            "# UNIT zerver_request_duration_seconds seconds",
+            "zerver_requests_total{route=\"checkout\",status=\"200\",outcome=\"ok\"} 1",
+            "zerver_request_duration_seconds_bucket{route=\"checkout\",status_class=\"2xx\",le=\"0.05\"} 1 \
+             # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.0482 1790000000.048",
+            "zerver_request_duration_seconds_bucket{route=\"checkout\",status_class=\"2xx\",le=\"1.0\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no line `{line}` in\n{text}");
+        }
+        assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1);
     }
 
     #[test]

@@ -51,6 +51,19 @@ pub enum Unit {
     Ratio,
 }
 
+impl Unit {
+    /// The word for it in names and in OpenMetrics; none for things.
+    #[must_use]
+    pub const fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Seconds => Some("seconds"),
+            Self::Bytes => Some("bytes"),
+            Self::Ratio => Some("ratio"),
+        }
+    }
+}
+
 macro_rules! catalog {
     ($($id:ident $kind:ident $unit:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
@@ -166,8 +179,9 @@ mod tests {
             assert!(name.starts_with("zerver_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
             assert_eq!(metric.kind == Kind::Counter, name.ends_with("_total"), "{name}");
             let base = name.trim_end_matches("_total");
-            for (unit, suffix) in [(Unit::Seconds, "_seconds"), (Unit::Bytes, "_bytes"), (Unit::Ratio, "_ratio")] {
-                assert_eq!(metric.unit == unit, base.ends_with(suffix), "{name}");
+            for unit in [Unit::Seconds, Unit::Bytes, Unit::Ratio] {
+                let suffix = unit.as_str().expect("these have a word");
+                assert_eq!(metric.unit == unit, base.ends_with(&format!("_{suffix}")), "{name}");
             }
             assert!(metric.help.ends_with('.') && !metric.labels.contains(&"le"), "{name}");
         }

@@ -1,6 +1,8 @@
-//! Distributions of durations: the one behind a histogram metric, and the rolling one behind a route's own percentiles.
+//! Distributions of durations: exact buckets for histogram metrics, hdrhistogram for percentiles.
 
 use hdrhistogram::Histogram;
+
+use crate::id::TraceId;
 
 /// Upper bounds of the buckets that Prometheus is shown, in microseconds. They span what a gateway sees, from a cached
 /// answer to a long poll; the last bucket, `+Inf`, is implied.
@@ -9,89 +11,112 @@ pub const BOUNDS_US: [u64; 16] = [
     10_000_000, 30_000_000,
 ];
 
-/// Durations are kept up to one hour; a longer one is counted as one hour (the sum stays exact).
+/// Percentiles know durations up to one hour; a longer one counts as one hour.
 const MAX_US: u64 = 3_600_000_000;
 /// Two significant digits: a percentile is off by at most 1 %. A histogram that has seen one second holds 14 KiB.
 const DIGITS: u8 = 2;
 
-/// All durations of one labelled series since the start.
-#[derive(Clone, Debug)]
+/// The durations of one labelled series since the start: exact counts per bucket, and an exact sum.
+#[derive(Clone, Debug, Default)]
 pub struct Distribution {
-    values: Histogram<u64>,
+    /// The last place is `+Inf`.
+    counts: [u64; BOUNDS_US.len() + 1],
     sum_ns: u128,
+    exemplars: Option<Box<[Option<Exemplar>; BOUNDS_US.len() + 1]>>,
 }
 
-/// A distribution as it is shown: cumulative counts at [`BOUNDS_US`], the sum and the count.
+/// One request that fell into a bucket: a way from the metric to its trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exemplar {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its duration.
+    pub ns: u64,
+    /// When it ended, nanoseconds since the Unix epoch.
+    pub at_unix_ns: u64,
+}
+
+/// A distribution as it is shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buckets {
-    /// How many durations were at most as long as the bound of the same place, within 1 %.
-    pub cumulative: [u64; BOUNDS_US.len()],
-    /// Their sum in seconds.
+    /// How many durations were at most as long as the bound of the same place; the last place is `+Inf`.
+    pub cumulative: [u64; BOUNDS_US.len() + 1],
+    /// The latest request of each bucket, where one was noted.
+    pub exemplars: [Option<Exemplar>; BOUNDS_US.len() + 1],
+    /// The sum of all durations in seconds.
     pub sum: f64,
     /// How many there were.
     pub count: u64,
+}
+
+impl Distribution {
+    /// Adds one duration.
+    pub fn record(&mut self, ns: u64) {
+        self.counts[bucket(ns)] += 1;
+        self.sum_ns += u128::from(ns);
+    }
+
+    /// Adds one duration, and keeps its request as the example of its bucket.
+    pub fn record_with(&mut self, exemplar: Exemplar) {
+        self.record(exemplar.ns);
+        self.exemplars.get_or_insert_default()[bucket(exemplar.ns)] = Some(exemplar);
+    }
+
+    /// The counts at each bound.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        let mut count = 0;
+        let cumulative = self.counts.map(|n| {
+            count += n;
+            count
+        });
+        let exemplars = self.exemplars.as_deref().copied().unwrap_or_default();
+        Buckets { cumulative, exemplars, sum: self.sum_ns as f64 / 1e9, count }
+    }
+}
+
+/// The place of the first bound that the duration does not exceed.
+fn bucket(ns: u64) -> usize {
+    BOUNDS_US.partition_point(|bound| bound * 1_000 < ns)
+}
+
+/// The percentiles of a series since the start.
+#[derive(Clone, Debug)]
+pub struct Percentiles(Histogram<u64>);
+
+impl Default for Percentiles {
+    fn default() -> Self {
+        Self(histogram())
+    }
+}
+
+impl Percentiles {
+    /// Adds one duration.
+    pub fn record(&mut self, ns: u64) {
+        record(&mut self.0, ns);
+    }
+
+    /// How many durations it holds.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The duration that the share `q` (0 to 1) of all is at most as long as, in nanoseconds; 0 when empty.
+    #[must_use]
+    pub fn quantile_ns(&self, q: f64) -> u64 {
+        self.0.value_at_quantile(q) * 1_000
+    }
 }
 
 fn histogram() -> Histogram<u64> {
     Histogram::new(DIGITS).expect("two significant digits are within what a histogram takes")
 }
 
-/// Rounded up, so that a duration never lands in a bucket whose bound it exceeds.
-fn micros(ns: u64) -> u64 {
-    ns.div_ceil(1_000).min(MAX_US)
-}
-
 fn record(values: &mut Histogram<u64>, ns: u64) {
     // The only failure is a value that cannot be made room for, and MAX_US keeps it within range.
-    let recorded = values.record(micros(ns));
+    let recorded = values.record(ns.div_ceil(1_000).min(MAX_US));
     debug_assert!(recorded.is_ok(), "an auto-resizing histogram takes any duration up to an hour");
-}
-
-impl Default for Distribution {
-    fn default() -> Self {
-        Self { values: histogram(), sum_ns: 0 }
-    }
-}
-
-impl Distribution {
-    /// Adds one duration.
-    pub fn record(&mut self, ns: u64) {
-        record(&mut self.values, ns);
-        self.sum_ns += u128::from(ns);
-    }
-
-    /// How many durations it holds.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.values.len()
-    }
-
-    /// The duration that the share `q` (0 to 1) of all is at most as long as, in nanoseconds; 0 when empty.
-    #[must_use]
-    pub fn quantile_ns(&self, q: f64) -> u64 {
-        self.values.value_at_quantile(q) * 1_000
-    }
-
-    /// The counts at each bound.
-    #[must_use]
-    pub fn buckets(&self) -> Buckets {
-        let mut cumulative = [0; BOUNDS_US.len()];
-        let mut at = 0;
-        let mut below = 0;
-        for value in self.values.iter_recorded() {
-            // A cell is counted by its lower edge: a duration equal to a bound belongs at that bound.
-            let edge = self.values.lowest_equivalent(value.value_iterated_to());
-            while at < BOUNDS_US.len() && edge > BOUNDS_US[at] {
-                cumulative[at] = below;
-                at += 1;
-            }
-            below += value.count_at_value();
-        }
-        for slot in &mut cumulative[at..] {
-            *slot = below;
-        }
-        Buckets { cumulative, sum: self.sum_ns as f64 / 1e9, count: self.values.len() }
-    }
 }
 
 /// A percentile that follows its series: it is that of the last full generation of durations.
@@ -136,26 +161,39 @@ mod tests {
     #[test]
     fn a_duration_equal_to_a_bound_is_counted_at_it() {
         for (place, bound) in BOUNDS_US.into_iter().enumerate() {
-            let mut distribution = Distribution::default();
-            distribution.record(bound * 1_000);
-            let buckets = distribution.buckets();
-            assert_eq!(buckets.cumulative[place], 1, "{bound} us");
-            assert!(place == 0 || buckets.cumulative[place - 1] == 0, "{bound} us");
+            assert_eq!(bucket(bound * 1_000), place, "{bound} us");
+            assert_eq!(bucket(bound * 1_000 + 1), place + 1, "{bound} us and one ns");
         }
     }
 
     #[test]
     fn buckets_are_cumulative_and_the_sum_is_exact() {
         let mut distribution = Distribution::default();
-        for ns in [0, 1, 700_000, 3_000_000, 4_000_000_000, 7_200_000_000_000] {
+        for ns in [0, 1, 700_000, 3_000_000, 4_000_000_000] {
             distribution.record(ns);
         }
+        let exemplar = Exemplar { trace_id: TraceId(9), ns: 7_200_000_000_000, at_unix_ns: 5 };
+        distribution.record_with(exemplar);
         let buckets = distribution.buckets();
-        assert_eq!(buckets.count, 6);
-        assert_eq!(buckets.cumulative[0], 2);
-        assert_eq!(buckets.cumulative[15], 5);
+        assert_eq!(
+            (buckets.count, buckets.cumulative[0], buckets.cumulative[15], buckets.cumulative[16]),
+            (6, 2, 5, 6)
+        );
         assert!(buckets.cumulative.is_sorted());
         assert!((buckets.sum - 7_204.003_700_001).abs() < 1e-9);
+        assert_eq!((buckets.exemplars[16], buckets.exemplars[0]), (Some(exemplar), None));
+    }
+
+    #[test]
+    fn percentiles_are_within_one_percent() {
+        let mut percentiles = Percentiles::default();
+        for n in 1..=1_000 {
+            percentiles.record(n * 1_000_000);
+        }
+        for (q, ms) in [(0.5, 500.0), (0.95, 950.0), (0.99, 990.0)] {
+            let found = percentiles.quantile_ns(q) as f64 / 1e6;
+            assert!((found / ms - 1.0).abs() < 0.01, "{found} ms at {q}");
+        }
     }
 
     #[test]
