@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Sink, Source, catalog};
 
-/// Where and how spans are sent. The names of the standard variables that give each are in brackets.
+/// Where and how spans are sent. The names of the standard variables that give each are in parentheses.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExportSettings {
     /// The full URL that batches are posted to, `http` only (default `http://127.0.0.1:4318/v1/traces`)
