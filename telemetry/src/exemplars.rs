@@ -5,8 +5,8 @@
 //! - **recent**: it is among the last ones;
 //! - **slow**: it is among the slowest of its route;
 //! - **error**: it failed;
-//! - **uniform**: it is in a sample over the whole window, drawn by a hash of its trace, in which every request has the
-//!   same chance. When the sample is full its probability is halved, and what no longer belongs is let go.
+//! - **uniform**: it is in a sample over the whole window, drawn by a hash of trace and span, in which every request has the
+//!   same chance, also when a caller sends one trace id again and again. When the sample is full its probability is halved, and what no longer belongs is let go.
 //!
 //! Slow and failed requests are kept for certain, so each stands for itself (weight 1). One that only the sample holds
 //! stands for 1 / probability requests. One that is only recent weighs 0: it is shown, not counted. The weights of all
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Outcome;
-use crate::exemplars::index::{Entry, Index, hash};
+use crate::exemplars::index::{Entry, Index};
 use crate::id::TraceId;
 use crate::timeline::Timeline;
 
@@ -120,9 +120,8 @@ impl Store {
     /// The kept timelines of one trace, oldest first. Looks at every kept timeline: well below a millisecond.
     #[must_use]
     pub fn by_trace(&self, trace: TraceId) -> Vec<Arc<Timeline>> {
-        let hash = hash(trace);
         let mut index = self.index.lock();
-        index.by_seq.values_mut().filter(|e| e.hash == hash && e.timeline.trace_id == trace).map(Entry::read).collect()
+        index.by_seq.values_mut().filter(|e| e.timeline.trace_id == trace).map(Entry::read).collect()
     }
 
     /// Everything kept, oldest first.

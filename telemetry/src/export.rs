@@ -7,35 +7,53 @@ mod queue;
 pub mod otlp;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Sink, Source, catalog};
 
-/// Where and how spans are sent. The names of the standard variables that give each are in brackets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where and how spans are sent. The names of the standard variables that give each are in parentheses.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ExportSettings {
     /// The full URL that batches are posted to, `http` only (default `http://127.0.0.1:4318/v1/traces`)
-    /// [`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces` added].
+    /// (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces` added).
     pub endpoint: String,
-    /// Headers of each request [`OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_HEADERS`].
+    /// Headers of each request (`OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_EXPORTER_OTLP_HEADERS`).
     pub headers: BTreeMap<String, String>,
-    /// How long one request may take (default 10 s) [`OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_TIMEOUT`].
+    /// How long one request may take (default 10 s) (`OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `OTEL_EXPORTER_OTLP_TIMEOUT`).
     pub timeout: Duration,
     /// How long a batch is tried again while the receiver is away (default 60 s).
     pub retry_for: Duration,
-    /// Spans in a batch, about: a request's spans are not torn apart (default 512) [`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`].
+    /// Spans in a batch, about: a request's spans are not torn apart (default 512) (`OTEL_BSP_MAX_EXPORT_BATCH_SIZE`).
     pub batch_spans: usize,
-    /// How long a span waits for its batch to fill (default 1 s) [`OTEL_BSP_SCHEDULE_DELAY`].
+    /// How long a span waits for its batch to fill (default 1 s) (`OTEL_BSP_SCHEDULE_DELAY`).
     pub batch_delay: Duration,
-    /// Spans that may wait (default 65,536) [`OTEL_BSP_MAX_QUEUE_SIZE`]. Beyond it the oldest are dropped.
+    /// Spans that may wait (default 65,536) (`OTEL_BSP_MAX_QUEUE_SIZE`). Beyond it the oldest are dropped.
     pub queue_spans: usize,
     /// Memory that waiting spans may take, by estimate, in bytes (default 64 MiB). Beyond it the oldest are dropped.
     pub queue_bytes: usize,
     /// What sends: `service.name` is `zerver` and `service.version` the build's unless given here
-    /// [`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`].
+    /// (`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`).
     pub resource: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for ExportSettings {
+    /// Without the headers' values, which are often keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportSettings")
+            .field("endpoint", &self.endpoint)
+            .field("headers", &self.headers.keys())
+            .field("timeout", &self.timeout)
+            .field("retry_for", &self.retry_for)
+            .field("batch_spans", &self.batch_spans)
+            .field("batch_delay", &self.batch_delay)
+            .field("queue_spans", &self.queue_spans)
+            .field("queue_bytes", &self.queue_bytes)
+            .field("resource", &self.resource)
+            .finish()
+    }
 }
 
 impl Default for ExportSettings {
@@ -306,6 +324,8 @@ mod tests {
         let settings = settings.unwrap().unwrap();
         assert_eq!(settings.endpoint, "http://collector:4318/v1/traces");
         assert_eq!(settings.headers["x-key"], "a b");
+        let shown = format!("{settings:?}");
+        assert!(shown.contains("x-key") && !shown.contains("a b"), "{shown}");
         assert_eq!(settings.headers["x-other"], "c=d");
         assert_eq!((settings.timeout.as_millis(), settings.queue_spans), (2_500, 100));
         let resource = settings.resource_attributes();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::exemplars::{RetentionSettings, failed};
-use crate::id::{TraceId, mix};
+use crate::id::mix;
 use crate::timeline::{Kept, Node, State, Timeline, Value};
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(crate) struct Slow {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) timeline: Arc<Timeline>,
-    pub(crate) hash: u64,
+    hash: u64,
     bytes: usize,
     end_unix_ns: u64,
     recent: bool,
@@ -97,11 +97,13 @@ pub(crate) fn estimated_bytes(timeline: &Timeline) -> usize {
     size_of::<Timeline>() + size_of::<Entry>() + timeline.nodes.iter().map(node).sum::<usize>()
 }
 
-pub(crate) fn hash(trace: TraceId) -> u64 {
-    mix((trace.0 >> 64) as u64 ^ mix(trace.0 as u64))
+/// Of the request, not of the trace alone: a load generator may send one `traceparent` with all its requests.
+fn hash(timeline: &Timeline) -> u64 {
+    let trace = timeline.trace_id.0;
+    mix((trace >> 64) as u64 ^ mix(trace as u64 ^ mix(timeline.span_id.0)))
 }
 
-/// Whether a trace of this hash is in the sample after so many halvings.
+/// Whether a request of this hash is in the sample after so many halvings.
 fn in_sample(hash: u64, halvings: u32) -> bool {
     hash <= u64::MAX.checked_shr(halvings).unwrap_or(0)
 }
@@ -114,7 +116,7 @@ impl Index {
             return;
         }
         let bytes = estimated_bytes(&timeline);
-        let hash = hash(timeline.trace_id);
+        let hash = hash(&timeline);
         let now = timeline.start_unix_ns.saturating_add(timeline.latency_ns);
         let horizon = now.saturating_sub(u64::try_from(settings.window.as_nanos()).unwrap_or(u64::MAX));
         let (route, latency, error) = (Arc::clone(&timeline.route), timeline.latency_ns, failed(&timeline));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::index::estimated_bytes;
 use super::*;
-use crate::id::mix;
+use crate::id::{SpanId, mix};
 use crate::timeline::Kept;
 
 /// The shared sample without its steps, read once.
@@ -86,6 +86,18 @@ fn the_sample_covers_the_whole_window_and_stays_within_its_bound() {
         store.snapshot().iter().filter(|t| t.kept.contains(&Kept::Uniform) && (t.seq - 1) / 5_000 == n).count()
     };
     assert!((0..4).all(|n| quarter(n) > 0), "each quarter of the window is in the sample");
+}
+
+#[test]
+fn one_trace_id_for_all_requests_is_sampled_like_any_other() {
+    let store = Store::new(settings());
+    for seq in 1..=5_000 {
+        let trace_id = TraceId(7);
+        store.add(Arc::new(Timeline { trace_id, span_id: SpanId(mix(seq)), ..timeline(seq, 1 + mix(seq) % 100) }));
+    }
+    let retained = store.retained();
+    assert!((16..=64).contains(&retained.uniform), "{retained:?}");
+    assert_eq!(store.by_trace(TraceId(7)).len(), retained.timelines);
 }
 
 #[test]
