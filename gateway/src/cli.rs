@@ -69,7 +69,7 @@ enum Command {
 }
 
 /// Runs one command line.
-pub fn main(flows: Vec<Flow>, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) fn main(flows: Vec<Flow>, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {

@@ -4,6 +4,6 @@ mod answer;
 mod failure;
 mod phases;
 mod proxying;
-pub mod server;
+pub(crate) mod server;
 mod stream;
 mod timekeeper;

@@ -127,7 +127,10 @@ fn limits(plan: &Plan, head: Head<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn find(plan: &Plan, head: Head<'_>) -> Result<(Arc<Route>, Vec<(String, String)>), Error> {
+/// The values of a path's parameters, by name.
+type Params = Vec<(String, String)>;
+
+fn find(plan: &Plan, head: Head<'_>) -> Result<(Arc<Route>, Params), Error> {
     let Head { method, host, path, query, headers, .. } = head;
     match plan.routes.find(Asked { host, method, path, query, headers }) {
         Found::Route(route, params) => {

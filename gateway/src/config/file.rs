@@ -53,8 +53,8 @@ pub fn read(path: &Path) -> Result<String, Rejected> {
 ///
 /// # Errors
 /// The first problem of form; YAML that is broken there says nothing reliable about the rest.
-pub fn parse(source: &str) -> Result<Document, Problem> {
-    serde_saphyr::from_str(source).map_err(|error| problem(&error))
+pub fn parse(source: &str) -> Result<Document, Box<Problem>> {
+    serde_saphyr::from_str(source).map_err(|error| Box::new(problem(&error)))
 }
 
 /// A parser's error as a problem of ours.

@@ -35,7 +35,7 @@ pub fn from_text(name: &str, source: &str, lookup: Lookup<'_>, makings: &Makings
 }
 
 fn page(source: &str, lookup: Lookup<'_>) -> Result<Document, Vec<Problem>> {
-    let mut page = file::parse(source).map_err(|problem| vec![problem])?;
+    let mut page = file::parse(source).map_err(|problem| vec![*problem])?;
     env::apply(&mut page, lookup)?;
     if let Some(token) = &page.admin.token {
         // A secret does not belong into a file: `${NAME}` names the variable that holds it.

@@ -40,7 +40,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = serde_saphyr::Spanned::<T>::deserialize(deserializer)?;
         let at = spanned.referenced;
-        let place = Place { line: at.line(), column: at.column(), len: u64::from(at.span().len()) };
+        let place = Place { line: at.line(), column: at.column(), len: at.span().len() };
         Ok(Self { value: spanned.value, place })
     }
 }

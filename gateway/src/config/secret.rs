@@ -28,8 +28,8 @@ impl Secret {
     pub fn matches(&self, other: &str) -> bool {
         let (a, b) = (self.0.as_bytes(), other.as_bytes());
         let mut difference = a.len() ^ b.len();
-        for n in 0..a.len() {
-            difference |= usize::from(a[n] ^ b.get(n).copied().unwrap_or(0));
+        for (n, byte) in a.iter().enumerate() {
+            difference |= usize::from(byte ^ b.get(n).copied().unwrap_or(0));
         }
         difference == 0
     }

@@ -17,9 +17,9 @@ use super::timekeeper::Timekeeper;
 use crate::live::Live;
 
 /// A listener that serves.
-pub struct Server {
+pub(crate) struct Server {
     /// The address it listens on, with its port filled in.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     app: Arc<Timekeeper>,
     stop: watch::Sender<bool>,
     connections: TaskTracker,
@@ -28,9 +28,9 @@ pub struct Server {
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub(crate) struct Drained {
     /// Connections that were still open when the time was up, and were cut.
-    pub cut: usize,
+    pub(crate) cut: usize,
 }
 
 impl Server {
@@ -38,7 +38,7 @@ impl Server {
     ///
     /// # Errors
     /// The operating system's, when the address cannot be bound.
-    pub async fn start(live: Arc<Live>, address: SocketAddr) -> std::io::Result<Self> {
+    pub(crate) async fn start(live: Arc<Live>, address: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let limits = live.plan().document.limits.clone();
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Stops accepting, tells idle connections to close, waits for running requests, and cuts what is left after `time`.
-    pub async fn drain(self, time: Duration) -> Drained {
+    pub(crate) async fn drain(self, time: Duration) -> Drained {
         // The receiver may be gone when the accept loop ended by itself.
         let _ = self.stop.send(true);
         self.accepting.abort();
