@@ -18,6 +18,8 @@ pub mod journal;
 mod virtual_time;
 pub mod fake;
 pub mod replay;
+#[cfg(feature = "declare")]
+pub mod declare;
 
 pub use effect::{Answer, Call, Effect, Fx, Note, Sleep, segment};
 pub use engine::{Engine, Env};

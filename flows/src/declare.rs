@@ -1,0 +1,58 @@
+//! Flows from configuration: YAML steps and CEL expressions become the same graph, run by the same driver.
+
+mod document;
+mod expression;
+mod template;
+mod planner;
+mod builtin;
+
+use crate::flow::Flow;
+
+pub use document::FlowDoc;
+
+/// Something wrong with a flow in the configuration, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// What would be right, where that can be said.
+    pub help: Option<String>,
+    /// The line, from 1; 0 when it is not known.
+    pub line: u32,
+    /// The column, from 1; 0 when it is not known.
+    pub column: u32,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+    }
+}
+
+/// Loads a flow from its place in a page of configuration. `targets` are the upstreams that the page declares.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the page.
+pub fn load(doc: &FlowDoc, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
+    let plan = planner::plan(doc, targets)?;
+    Ok(builtin::flow(plan))
+}
+
+/// Loads a flow from a YAML text of its own.
+///
+/// # Errors
+/// As [`load`], and when the text is no YAML.
+pub fn load_str(yaml: &str, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
+    let doc: FlowDoc = serde_saphyr::from_str(yaml).map_err(|error| {
+        let place = error.location();
+        let text = error.without_snippet().to_string();
+        vec![Problem {
+            message: text.lines().next().unwrap_or_default().to_owned(),
+            help: None,
+            line: place.map_or(0, |place| u32::try_from(place.line()).unwrap_or(0)),
+            column: place.map_or(0, |place| u32::try_from(place.column()).unwrap_or(0)),
+        }]
+    })?;
+    load(&doc, targets)
+}

@@ -1,0 +1,284 @@
+//! CEL behind one door: compiled once with a bound on its cost, evaluated against slots; it says what it reads.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr, operators};
+use cel::{Context, Env, Program, Value};
+
+/// The most nodes an expression's tree may have.
+pub(super) const NODES_MAX: usize = 1_000;
+/// How deep comprehensions (`map`, `filter`, `all`, `exists`) may nest.
+pub(super) const NESTING_MAX: usize = 2;
+
+/// Names that are no variables but types or namespaces of functions.
+const KNOWN: [&str; 15] = [
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "optional",
+    "math",
+    "strings",
+    "base64",
+    "lists",
+];
+/// What may be asked of an option, besides `.?field` and `has(option.field)`.
+const OF_OPTIONS: [&str; 4] = ["orValue", "or", "hasValue", "value"];
+
+/// The language as flows use it; shared by all expressions of a page.
+pub(super) fn language() -> Arc<Env> {
+    Arc::new(Env::stdlib())
+}
+
+/// A compiled expression.
+pub(super) struct Expr {
+    program: Program,
+    env: Arc<Env>,
+    /// The text it was compiled from.
+    pub(super) source: String,
+    /// The free variables it reads, with whether each use minds that it may be missing.
+    pub(super) reads: BTreeMap<String, Use>,
+}
+
+/// How an expression uses a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Every use goes through `.?`, `has()` or a default.
+    Careful,
+    /// Some use takes it for present.
+    Plain,
+}
+
+impl Expr {
+    /// Compiles `source`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn compile(env: &Arc<Env>, source: &str) -> Result<Self, String> {
+        let program = env.compile(source).map_err(|errors| {
+            let first = errors.errors.first();
+            first.map_or_else(|| "cannot be read".to_owned(), |error| reword(&error.msg, error.pos.1, source))
+        })?;
+        let mut walk = Walk { reads: BTreeMap::new(), nodes: 0, deepest: 0 };
+        walk.expr(&program.expression().expr, &mut Vec::new(), 0);
+        if walk.nodes > NODES_MAX {
+            return Err(format!("is too large: {} parts, the most is {NODES_MAX}", walk.nodes));
+        }
+        if walk.deepest > NESTING_MAX {
+            return Err(format!("nests {} loops, the most is {NESTING_MAX}", walk.deepest));
+        }
+        Ok(Self { program, env: Arc::clone(env), source: source.to_owned(), reads: walk.reads })
+    }
+
+    /// Evaluates it; `variable` gives the value of each name it reads.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub(super) fn eval(&self, variable: &dyn Fn(&str) -> Value) -> Result<Value, String> {
+        let mut context = Context::with_env(Arc::clone(&self.env));
+        for name in self.reads.keys() {
+            context.add_variable_from_value(name.as_str(), variable(name));
+        }
+        self.program.execute(&context).map_err(|error| format!("`{}`: {error}", self.source))
+    }
+}
+
+/// The parser's text, in the words of the person who wrote the expression.
+fn reword(text: &str, column: isize, source: &str) -> String {
+    let text = text.strip_prefix("Syntax error: ").unwrap_or(text);
+    let quoted = |text: &str| text.split('\'').nth(1).unwrap_or_default().to_owned();
+    let column = column.max(1);
+    if text.contains("<EOF>'") || usize::try_from(column).is_ok_and(|column| column > source.chars().count()) {
+        return "ends too early".to_owned();
+    }
+    for (begins, words) in [
+        ("extraneous input", "unexpected"),
+        ("mismatched input", "unexpected"),
+        ("token recognition error", "unexpected"),
+    ] {
+        if text.starts_with(begins) {
+            return format!("{words} `{}` at its column {column}", quoted(text));
+        }
+    }
+    if text.starts_with("no viable alternative") {
+        return format!("cannot be read from `{}` on, at its column {column}", quoted(text));
+    }
+    if text.starts_with("missing") {
+        return format!("misses `{}` at its column {column}", quoted(text));
+    }
+    format!("{text}, at its column {column}")
+}
+
+/// Collects free variables and measures the tree.
+struct Walk {
+    reads: BTreeMap<String, Use>,
+    nodes: usize,
+    deepest: usize,
+}
+
+impl Walk {
+    fn read(&mut self, name: &str, bound: &[String], how: Use) {
+        let name = name.trim_start_matches('.');
+        if name.starts_with('@') || KNOWN.contains(&name) || bound.iter().any(|b| b == name) {
+            return;
+        }
+        let uses = self.reads.entry(name.to_owned()).or_insert(how);
+        if how == Use::Plain {
+            *uses = Use::Plain;
+        }
+    }
+
+    /// A place where an option may stand.
+    fn careful(&mut self, expr: &IdedExpr, bound: &mut Vec<String>, depth: usize) {
+        match &expr.expr {
+            Ast::Ident(name) => {
+                self.nodes += 1;
+                self.read(name, bound, Use::Careful);
+            }
+            _ => self.expr(&expr.expr, bound, depth),
+        }
+    }
+
+    fn all<'e>(&mut self, list: impl IntoIterator<Item = &'e IdedExpr>, bound: &mut Vec<String>, depth: usize) {
+        for expr in list {
+            self.expr(&expr.expr, bound, depth);
+        }
+    }
+
+    fn expr(&mut self, expr: &Ast, bound: &mut Vec<String>, depth: usize) {
+        self.nodes += 1;
+        match expr {
+            Ast::Ident(name) => self.read(name, bound, Use::Plain),
+            Ast::Select(select) if select.test => self.careful(&select.operand, bound, depth),
+            Ast::Select(select) => self.expr(&select.operand.expr, bound, depth),
+            Ast::Call(call) => {
+                let optional = [operators::OPT_SELECT, operators::OPT_INDEX].contains(&call.func_name.as_str());
+                let asks = OF_OPTIONS.contains(&call.func_name.as_str());
+                match &call.target {
+                    Some(target) if asks => self.careful(target, bound, depth),
+                    Some(target) => self.expr(&target.expr, bound, depth),
+                    None => {}
+                }
+                for (n, arg) in call.args.iter().enumerate() {
+                    if optional && n == 0 {
+                        self.careful(arg, bound, depth);
+                    } else {
+                        self.expr(&arg.expr, bound, depth);
+                    }
+                }
+            }
+            Ast::Comprehension(c) => {
+                self.deepest = self.deepest.max(depth + 1);
+                self.all([&c.iter_range, &c.accu_init], bound, depth);
+                let before = bound.len();
+                bound.extend([c.iter_var.clone(), c.accu_var.clone()]);
+                bound.extend(c.iter_var2.clone());
+                self.all([&c.loop_cond, &c.loop_step, &c.result], bound, depth + 1);
+                bound.truncate(before);
+            }
+            Ast::List(list) => self.all(&list.elements, bound, depth),
+            Ast::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, bound, depth)),
+            Ast::Struct(made) => made.entries.iter().for_each(|entry| self.entry(&entry.expr, bound, depth)),
+            Ast::Literal(_) | Ast::Unspecified => {}
+        }
+    }
+
+    fn entry(&mut self, entry: &EntryExpr, bound: &mut Vec<String>, depth: usize) {
+        match entry {
+            EntryExpr::StructField(field) => self.expr(&field.value.expr, bound, depth),
+            EntryExpr::MapEntry(pair) => self.all([&pair.key, &pair.value], bound, depth),
+        }
+    }
+}
+
+/// A JSON value as CEL sees it: whole numbers are `int` where they fit.
+pub(super) fn from_json(json: serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Bool(value),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(int), _) => Value::Int(int),
+            (None, Some(uint)) => Value::UInt(uint),
+            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Value::String(Arc::new(text)),
+        serde_json::Value::Array(list) => Value::List(Arc::new(list.into_iter().map(from_json).collect())),
+        serde_json::Value::Object(map) => {
+            let map: HashMap<String, Value> = map.into_iter().map(|(key, value)| (key, from_json(value))).collect();
+            Value::Map(map.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads(source: &str) -> Vec<(String, Use)> {
+        Expr::compile(&language(), source).unwrap().reads.into_iter().collect()
+    }
+
+    #[test]
+    fn bound_variables_are_not_read() {
+        assert_eq!(reads("roles.exists(r, r == 'admin')"), [("roles".to_owned(), Use::Plain)]);
+        assert_eq!(reads("cart.items.map(i, i.cents * factor)").len(), 2);
+        assert_eq!(reads("type(a) == int"), [("a".to_owned(), Use::Plain)]);
+    }
+
+    #[test]
+    fn careful_uses_are_told_apart() {
+        for source in ["p.?name.orValue('x')", "has(p.name)", "p.hasValue()", "p.orValue({}).size() == 0"] {
+            assert_eq!(reads(source), [("p".to_owned(), Use::Careful)], "{source}");
+        }
+        for source in ["p.name", "p", "has(p.a.b)", "has(p.name) ? p.name : ''"] {
+            assert_eq!(reads(source), [("p".to_owned(), Use::Plain)], "{source}");
+        }
+    }
+
+    #[test]
+    fn options_hold_at_run_time_what_the_rule_promises() {
+        let some =
+            Value::Opaque(Arc::new(cel::objects::OptionalValue::of(from_json(serde_json::json!({ "name": "Ada" })))));
+        let none = Value::Opaque(Arc::new(cel::objects::OptionalValue::none()));
+        for (source, with, without) in [
+            ("p.?name.orValue('guest')", "Ada", "guest"),
+            ("has(p.name) ? 'yes' : 'no'", "yes", "no"),
+            ("p.hasValue() ? 'yes' : 'no'", "yes", "no"),
+            ("p.orValue({'name': 'nobody'}).name", "Ada", "nobody"),
+        ] {
+            let expr = Expr::compile(&language(), source).unwrap();
+            for (value, expected) in [(&some, with), (&none, without)] {
+                let got = expr.eval(&|_| value.clone());
+                assert_eq!(got, Ok(Value::String(Arc::new(expected.to_owned()))), "{source}");
+            }
+        }
+    }
+
+    #[test]
+    fn costly_expressions_are_refused() {
+        let wide = vec!["a"; 600].join(" + ");
+        let error = |source: &str| Expr::compile(&language(), source).err().unwrap_or_default();
+        assert!(error(&wide).starts_with("is too large"), "{}", error(&wide));
+        assert_eq!(error("a.all(x, b.all(y, c.all(z, x < y)))"), "nests 3 loops, the most is 2");
+        assert!(Expr::compile(&language(), "a.all(x, b.all(y, x < y)) && c.exists(z, z)").is_ok());
+    }
+
+    #[test]
+    fn syntax_errors_are_in_plain_words() {
+        for (source, expected) in [
+            ("cart.total >> 0", "unexpected `>` at its column 13"),
+            ("cart.", "ends too early"),
+            ("(a", "ends too early"),
+            ("a # b", "unexpected `#` at its column 3"),
+        ] {
+            assert_eq!(Expr::compile(&language(), source).err().as_deref(), Some(expected), "{source}");
+        }
+    }
+}
