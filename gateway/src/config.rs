@@ -4,6 +4,7 @@ pub mod duration;
 pub mod secret;
 pub mod problem;
 pub mod placed;
+pub mod flows;
 pub mod document;
 pub mod env;
 pub mod file;

@@ -280,7 +280,19 @@ fn flows(
         }
         flows.insert(flow.slug().to_owned(), flow.bind(makings.names));
     }
-    //FLOWS
+    let targets: Vec<&str> = upstreams.keys().map(String::as_str).collect();
+    for page in &document.flows {
+        match crate::config::flows::load(page, &targets) {
+            Ok(flow) if flows.contains_key(flow.slug()) => problems.push(
+                Problem::at(page.place(), format!("a flow named `{}` is there already", flow.slug()))
+                    .help("a flow's name is unique, in the page and among the program's own flows: rename one"),
+            ),
+            Ok(flow) => {
+                flows.insert(flow.slug().to_owned(), flow.bind(makings.names));
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
     flows
 }
 

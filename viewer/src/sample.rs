@@ -25,6 +25,7 @@ pub(crate) fn sample(seq: u64, route: &str, ms: f64, status: u16) -> Timeline {
         folded: false,
     };
     let node = |id: u16, name: &str, kind, states| Node {
+        span_id: zerver_telemetry::id::SpanId(0),
         id: NodeId(id),
         parent: (id > 0).then_some(NodeId(0)),
         after: None,

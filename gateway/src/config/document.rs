@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-//USEFLOWS
 
 use super::duration;
+use super::flows::FlowPage;
 use super::placed::Placed;
 use crate::admission;
 use crate::rate::RateSettings;
@@ -39,7 +39,9 @@ pub struct Document {
     /// Rate limits that routes may use.
     #[serde(default)]
     pub rate_limits: Vec<Placed<RateSettings>>,
-    //FLOWS
+    /// Flows written in configuration.
+    #[serde(default)]
+    pub flows: Vec<Placed<FlowPage>>,
     /// What requests are answered by.
     pub routes: Vec<Placed<Route>>,
 }

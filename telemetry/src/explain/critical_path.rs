@@ -262,6 +262,7 @@ mod tests {
                 after: number(head[2]),
                 name: head[0].into(),
                 kind: NodeKind::Step,
+                span_id: SpanId(0),
                 attempt: 1,
                 occurrence: 1,
                 start_ns,

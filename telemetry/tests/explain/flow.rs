@@ -419,6 +419,7 @@ impl Request {
         let place = self.nodes.len();
         let id = |n: usize| NodeId(n as u16);
         self.nodes.push(Node {
+            span_id: zerver_telemetry::id::SpanId(0),
             id: id(place),
             parent: parent.map(id),
             after: after.map(id),

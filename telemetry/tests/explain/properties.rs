@@ -35,6 +35,7 @@ fn random_timeline(seed: u64) -> Timeline {
             at = to;
         }
         nodes.push(Node {
+            span_id: zerver_telemetry::id::SpanId(0),
             id: NodeId(place as u16),
             parent: parent.map(NodeId),
             after: r.chance(0.4).then(|| NodeId(r.below(count as u64 + 2) as u16)),

@@ -47,6 +47,7 @@ impl Builder {
         let states: Vec<State> = states.collect();
         let end_ns = states.last().map_or(start, |s| s.to_ns);
         self.nodes.push(Node {
+            span_id: zerver_telemetry::id::SpanId(0),
             id,
             parent,
             after,

@@ -1,0 +1,48 @@
+//! Flows written in the page: loaded by the flow engine, whose findings become problems of the page.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use zerver_flows::Flow;
+use zerver_flows::declare;
+
+use super::problem::{Place, Problem};
+
+/// A flow as the page holds it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct FlowPage(declare::FlowDoc);
+
+impl JsonSchema for FlowPage {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Flow".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "A flow: steps that run when what they read is there. See docs/flows.md.",
+            "required": ["flow", "steps", "respond"],
+            "properties": {
+                "flow": { "type": "string", "description": "Its name." },
+                "version": { "type": "integer", "minimum": 1 },
+                "owner": { "type": "string" },
+                "deadline": { "type": "string", "description": "Time for the whole flow, such as 2s." },
+                "steps": { "type": "object", "description": "Steps by name; the name is the slot that others read." },
+                "respond": { "type": "object", "description": "The answer." }
+            }
+        })
+    }
+}
+
+/// Checks a flow; `targets` are the upstreams its calls may name.
+///
+/// # Errors
+/// Every problem found, in its place in the page.
+pub fn load(page: &FlowPage, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
+    declare::load(&page.0, targets).map_err(|found| found.into_iter().map(problem).collect())
+}
+
+fn problem(found: declare::Problem) -> Problem {
+    let place = (found.line > 0).then(|| Place { line: found.line.into(), column: found.column.into(), len: 1 });
+    Problem { place, message: found.message, help: found.help, other: None }
+}
