@@ -13,6 +13,7 @@ use zerver_telemetry::event::{Cause, NodeId, Outcome};
 use zerver_telemetry::id::TraceContext;
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::{Log, Recorder, Recording};
+use zerver_telemetry::sampling;
 
 use crate::error::Error;
 use crate::probe::Probe;
@@ -61,8 +62,7 @@ impl Exchange {
             .get("traceparent")
             .and_then(|value| value.to_str().ok())
             .and_then(|text| TraceContext::parse(text).ok());
-        let draw = recorder.ids().next_u64() as f64 / u64::MAX as f64;
-        let recording = recorder.start(started, context, draw < sample);
+        let recording = recorder.start(started, context, sampling::head(sample, recorder.ids().next_u64()));
         probe.attach((*recording).clone());
         let request_id = headers
             .get(crate::reply::REQUEST_ID)

@@ -199,6 +199,8 @@ fn exporter(plan: &Plan, env: load::Lookup<'_>) -> Result<Option<Exporter>, Star
         None => format!("{}/v1/traces", otlp.endpoint.trim_end_matches('/')),
     };
     settings.resource.insert("service.name".into(), otlp.service.clone());
+    let instance = format!("{:016x}", IdSource::random().next_u64());
+    settings.resource.entry("service.instance.id".into()).or_insert(instance);
     Ok(Some(Exporter::start(&settings)?))
 }
 

@@ -23,6 +23,8 @@ macro_rules! keys {
 keys! {
     /// The request's method.
     method = "http.request.method",
+    /// The pattern that the path matched.
+    route = "http.route",
     /// The path, without its query.
     path = "url.path",
     /// `http` or `https`.
@@ -35,12 +37,8 @@ keys! {
     user_agent = "user_agent.original",
     /// `1.1` or `2`.
     protocol_version = "network.protocol.version",
-    /// The request's identity.
-    request_id = "zerver.request.id",
     /// Whose request it is.
     tenant = "tenant",
-    /// The priority class.
-    class = "class",
     /// Bytes of the request's body.
     request_bytes = "http.request.body.size",
     /// Bytes of the answer's body.
@@ -57,7 +55,7 @@ keys! {
     in_flight = "zerver.in_flight",
     /// Requests waiting for the upstream when this one came.
     waiting = "zerver.waiting",
-    /// The client.
+    /// The client, as what a request waits for.
     client = "client",
     /// The pause before a retry.
     back_off = "back_off",

@@ -13,6 +13,7 @@ pub mod route;
 pub mod admission;
 pub mod rate;
 pub mod upstream;
+pub mod effects;
 pub mod plan;
 pub mod pipeline;
 pub mod live;

@@ -63,6 +63,7 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
     let (route, params) = find(plan, head)?;
     let log = exchange.log().clone();
     log.route(route.id, route.flow_name(), plan.version);
+    log.attr_name(NodeId::ROOT, keys.route, route.template);
     let tenant = tenant(&route.tenant, head);
     if let Some(tenant) = &tenant {
         log.attr_text(NodeId::ROOT, keys.tenant, tenant);

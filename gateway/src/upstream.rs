@@ -3,7 +3,7 @@
 pub mod peer;
 pub mod balance;
 pub mod budget;
-pub mod client;
+mod client;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use pingora_core::protocols::ALPN;
 use pingora_core::upstreams::peer::HttpPeer;
 use serde::Serialize;
+use zerver_flows::adapter::{EffectError, HttpAnswer, HttpCall};
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::names::{Name, Names};
 
@@ -60,7 +61,7 @@ impl Upstream {
     /// Builds an upstream. No connection is made, no name resolved.
     #[must_use]
     pub fn new(name: &str, settings: &document::Upstream, names: &Names, clock: &Clock) -> Arc<Self> {
-        let peers = settings.peers.iter().map(|text| Arc::new(Peer::new(text, names.intern(text)))).collect();
+        let peers = settings.peers.iter().map(|text| Arc::new(Peer::new(text, names))).collect();
         let group = name
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -82,6 +83,17 @@ impl Upstream {
     #[must_use]
     pub fn pick(&self, tried: Option<&Peer>) -> Option<Picked> {
         self.balancer.pick(&self.peers, tried, self.clock.now())
+    }
+
+    /// Sends one call to a peer and reads the whole answer.
+    ///
+    /// # Errors
+    /// [`EffectError`] when there is no answer; any status is one.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection it used.
+    pub async fn send(&self, call: &HttpCall, peer: &Picked) -> Result<HttpAnswer, EffectError> {
+        self.client.send(call, peer).await
     }
 
     /// The peer in the form that pingora connects to, its waits cut to the time the request has left.

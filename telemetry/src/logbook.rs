@@ -18,8 +18,8 @@ const CHUNKS: usize = 8;
 pub(crate) const RECORDS: usize = CHUNK_RECORDS * CHUNKS;
 /// From this many records on, states are folded, so that the ends of all nodes still find room.
 const FOLD_FROM: u32 = (RECORDS / 2) as u32;
-/// Words of text (attribute values that are not known at load): 512 bytes.
-const TEXT_WORDS: usize = 64;
+/// Words of text (attribute values that are not known at load): 1 KiB.
+const TEXT_WORDS: usize = 128;
 
 type Chunk = [[AtomicU64; 4]; CHUNK_RECORDS];
 
@@ -236,8 +236,8 @@ mod tests {
         let mut book = Logbook::new();
         let (start, len) = book.text("peer-1 äöü");
         assert_eq!(book.read_text(start, len), "peer-1 äöü");
-        let (start, len) = book.text(&"ü".repeat(400));
-        assert!(len > 0 && len < 512 && book.lost() == 1);
+        let (start, len) = book.text(&"ü".repeat(800));
+        assert!(len > 0 && len < 1024 && book.lost() == 1);
         assert!(book.read_text(start, len).chars().all(|c| c == 'ü'));
         assert_eq!(book.text("no room").1, 0);
         book.reset();

@@ -400,7 +400,7 @@ impl Log {
         self.attr(node, key, RawValue::Name(value));
     }
 
-    /// Notes a text about a node. A request holds 512 bytes of them; what does not fit is cut and counted.
+    /// Notes a text about a node. A request holds 1 KiB of them; what does not fit is cut and counted.
     pub fn attr_text(&self, node: NodeId, key: Name, value: &str) {
         let (start, len) = self.book.text(value);
         self.attr(node, key, RawValue::Text { start, len });

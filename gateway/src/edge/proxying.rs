@@ -61,9 +61,7 @@ impl Proxying {
         opening.attempt = self.tries;
         let node = log.open(log.now(), opening);
         log.attr_text(node, keys.method, method.as_str());
-        log.attr_name(node, keys.peer, peer.name);
-        log.attr_text(node, keys.server_address, &address.ip().to_string());
-        log.attr_int(node, keys.server_port, i64::from(address.port()));
+        peer.note(log, node, keys);
         if has_body {
             exchange.waiting(Cause::Read, keys.client, None);
         } else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pingora_core::apps::{HttpServerOptions, ServerApp};
 use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::http_proxy;
+use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -16,11 +16,14 @@ use super::stream::{Connection, EdgeStream};
 use super::timekeeper::Timekeeper;
 use crate::live::Live;
 
+/// pingora's proxy around our phases, measured.
+type App = Timekeeper<HttpProxy<Phases>>;
+
 /// A listener that serves.
 pub(crate) struct Server {
     /// The address it listens on, with its port filled in.
     pub(crate) address: SocketAddr,
-    app: Arc<Timekeeper>,
+    app: Arc<App>,
     stop: watch::Sender<bool>,
     connections: TaskTracker,
     accepting: tokio::task::JoinHandle<()>,
@@ -87,7 +90,7 @@ impl Server {
 /// What the accept loop needs.
 struct Accepting {
     live: Arc<Live>,
-    app: Arc<Timekeeper>,
+    app: Arc<App>,
     stopping: watch::Receiver<bool>,
     connections: TaskTracker,
     room: Arc<Semaphore>,
@@ -120,7 +123,7 @@ async fn accept(listener: TcpListener, this: Accepting) {
 async fn serve(
     io: TcpStream,
     client: SocketAddr,
-    app: Arc<Timekeeper>,
+    app: Arc<App>,
     stopping: watch::Receiver<bool>,
     clock: zerver_telemetry::clock::Clock,
     head_timeout: Duration,

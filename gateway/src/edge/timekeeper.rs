@@ -7,10 +7,8 @@ use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 use zerver_telemetry::clock::Clock;
 
-use super::phases::Phases;
 use crate::probe::{Probe, Timed};
 
 tokio::task_local! {
@@ -25,14 +23,14 @@ pub(super) fn current_probe(clock: &Clock) -> Arc<Probe> {
 }
 
 /// pingora's handler, measured.
-pub(crate) struct Timekeeper {
-    pub(crate) proxy: Arc<HttpProxy<Phases>>,
+pub(crate) struct Timekeeper<P> {
+    pub(crate) proxy: Arc<P>,
     pub(crate) clock: Clock,
     pub(crate) options: HttpServerOptions,
 }
 
 #[async_trait]
-impl HttpServerApp for Timekeeper {
+impl<P: HttpServerApp + Send + Sync + 'static> HttpServerApp for Timekeeper<P> {
     async fn process_new_http(
         self: &Arc<Self>,
         session: ServerSession,

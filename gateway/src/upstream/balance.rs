@@ -61,10 +61,10 @@ impl Balancer {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use zerver_telemetry::names::Name;
+    use zerver_telemetry::names::Names;
 
     fn peers(n: u16) -> Vec<Arc<Peer>> {
-        (0..n).map(|port| Arc::new(Peer::new(&format!("127.0.0.1:{}", 8000 + port), Name::NONE))).collect()
+        (0..n).map(|port| Arc::new(Peer::new(&format!("127.0.0.1:{}", 8000 + port), &Names::new()))).collect()
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
         let (peers, balancer) = (peers(1), Balancer::new(Balance::LeastRequest));
         assert!(balancer.pick(&peers, Some(&peers[0]), Ticks(0)).is_some());
         assert!(balancer.pick(&[], None, Ticks(0)).is_none());
-        let unresolved = vec![Arc::new(Peer::new("nowhere.invalid:80", Name::NONE))];
+        let unresolved = vec![Arc::new(Peer::new("nowhere.invalid:80", &Names::new()))];
         assert!(balancer.pick(&unresolved, None, Ticks(0)).is_none());
     }
 }

@@ -1,27 +1,17 @@
-//! What the HTTP effects of flows call: hyper's pooled client, behind the upstream's gate and balancer.
+//! An upstream's pooled connections for effects: hyper's client, one call at a time, nothing decided.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use hashbrown::HashMap;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
-use zerver_telemetry::event::{Cause, NodeKind, Outcome};
-use zerver_telemetry::names::Name;
-use zerver_telemetry::recorder::Opening;
+use zerver_flows::adapter::{EffectError, HttpAnswer, HttpCall};
 
-use super::Upstream;
 use super::peer::Picked;
-use crate::admission::{self, Ask, Class, TenantKey};
 use crate::config::document::{self, Protocol};
-use crate::keys::Keys;
 
 /// The most bytes of an answer that a flow is given: 8 MiB.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -45,118 +35,12 @@ impl Client {
             .build(connector);
         Self { pooled, read_timeout: settings.timeouts.read }
     }
-}
 
-/// Performs the effects of flows through the gateway's upstreams.
-pub struct Effects {
-    upstreams: HashMap<String, Arc<Upstream>>,
-    keys: Keys,
-}
-
-impl Effects {
-    /// Effects that reach these upstreams.
-    #[must_use]
-    pub fn new(upstreams: impl IntoIterator<Item = Arc<Upstream>>, keys: Keys) -> Self {
-        Self { upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), upstream)).collect(), keys }
-    }
-
-    /// One call: a seat, a peer, and tries while they may help.
-    async fn call(&self, call: HttpCall, traced: Traced) -> Result<HttpAnswer, EffectError> {
-        let upstream =
-            self.upstreams.get(&call.target).ok_or_else(|| EffectError::UnknownTarget(call.target.clone()))?;
-        let Traced { log, node, .. } = &traced;
-        let ask = || Ask { class: Class::Interactive, tenant: TenantKey::default(), deadline: call.deadline };
-        let permit = match upstream.gate.try_enter(&ask()) {
-            Some(permit) => permit,
-            None => {
-                log.attr_int(*node, self.keys.in_flight, i64::from(upstream.gate.in_use()));
-                log.attr_int(*node, self.keys.waiting, upstream.gate.waiting() as i64);
-                log.state(log.now(), *node, Cause::Permit, upstream.id, None);
-                let permit = upstream.gate.enter(&ask()).await;
-                log.state(log.now(), *node, Cause::Io, upstream.id, None);
-                permit.map_err(|shed| EffectError::Refused(shed.reason.as_str().to_owned()))?
-            }
-        };
-        upstream.budget.earn();
-        let answer = self.tries(upstream, &call, &traced).await;
-        permit.done(match &answer {
-            Ok(answer) if answer.status.is_server_error() => admission::Outcome::Failed,
-            Ok(_) => admission::Outcome::Good,
-            Err(EffectError::Timeout) => admission::Outcome::Timeout,
-            Err(_) => admission::Outcome::Failed,
-        });
-        answer
-    }
-}
-
-/// The longest first pause before a retry; each further one may be twice as long.
-const BACK_OFF: Duration = Duration::from_millis(50);
-
-impl Effects {
-    /// Tries while another may help, the upstream's settings allow it, and its retry budget holds.
+    /// Sends one call to a peer and reads the whole answer.
     ///
-    /// The effect's node is the first try. Each further one is a node of its own, for which the first one waits.
-    async fn tries(&self, upstream: &Upstream, call: &HttpCall, traced: &Traced) -> Result<HttpAnswer, EffectError> {
-        let Traced { log, node: first, parent, name, occurrence } = traced;
-        let reads = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-        let mut tried: Option<Picked> = None;
-        let mut node = *first;
-        let mut attempt = 1;
-        loop {
-            let Some(peer) = upstream.pick(tried.as_deref()) else {
-                return Err(EffectError::Connect("no peer has an address".into()));
-            };
-            log.attr_name(node, self.keys.peer, peer.name);
-            let answer = upstream.client.send(call, &peer).await;
-            match &answer {
-                Ok(_) => peer.connected(),
-                Err(EffectError::Connect(_)) => peer.failed(log.recorder().clock()),
-                Err(_) => {}
-            }
-            // A connection that could not be made carried nothing; everything else may have, so only reads go again.
-            let unready = |status: StatusCode| matches!(status.as_u16(), 502..=504);
-            let may_help = match &answer {
-                Err(EffectError::Connect(_)) => true,
-                Err(EffectError::Broken(_)) => reads,
-                Ok(answer) => reads && unready(answer.status),
-                Err(_) => false,
-            };
-            let again = may_help && attempt < upstream.settings.tries && upstream.budget.spend();
-            if node != *first {
-                let (outcome, status, error) = match &answer {
-                    Ok(a) if a.status.is_server_error() => (Outcome::Error, a.status.as_u16(), "upstream_status"),
-                    Ok(a) => (Outcome::Ok, a.status.as_u16(), ""),
-                    Err(error) => (Outcome::Error, 0, error.code()),
-                };
-                let error = if error.is_empty() { Name::NONE } else { log.name(error) };
-                let at = log.now();
-                log.close(at, node, outcome, status, error);
-                log.state(at, *first, Cause::Run, Name::NONE, Some(node));
-            }
-            if !again {
-                return answer;
-            }
-            // Full jitter, so that those who failed together do not come back together.
-            let longest = BACK_OFF * (1 << (attempt - 1).min(4));
-            let share = log.recorder().ids().next_u64() as f64 / u64::MAX as f64;
-            log.state(log.now(), *first, Cause::Timer, self.keys.back_off, None);
-            tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * share)).await;
-            attempt += 1;
-            let at = log.now();
-            let mut opening = Opening::running(*name, NodeKind::Effect, *parent).in_state(Cause::Io, upstream.id);
-            opening.attempt = attempt;
-            opening.occurrence = *occurrence;
-            opening.after = Some(*first);
-            node = log.open(at, opening);
-            log.attr_text(node, self.keys.method, call.method.as_str());
-            log.state(at, *first, Cause::Join, Name::NONE, None);
-            tried = Some(peer);
-        }
-    }
-}
-
-impl Client {
-    async fn send(&self, call: &HttpCall, peer: &Picked) -> Result<HttpAnswer, EffectError> {
+    /// # Cancel safety
+    /// Dropping the future closes the connection it used.
+    pub(super) async fn send(&self, call: &HttpCall, peer: &Picked) -> Result<HttpAnswer, EffectError> {
         let address = peer.address().ok_or_else(|| EffectError::Connect(format!("{} is not resolved", peer.text)))?;
         let uri = Uri::builder()
             .scheme("http")
@@ -186,14 +70,4 @@ impl Client {
 fn failure(error: ClientError) -> EffectError {
     let text = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
     if error.is_connect() { EffectError::Connect(text) } else { EffectError::Broken(text) }
-}
-
-impl Adapter for Effects {
-    fn http<'a>(&'a self, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
-        self.call(call, traced).boxed()
-    }
-
-    fn has_target(&self, name: &str) -> bool {
-        self.upstreams.contains_key(name)
-    }
 }

@@ -8,7 +8,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use zerver_telemetry::clock::{Clock, Ticks};
-use zerver_telemetry::names::Name;
+use zerver_telemetry::event::NodeId;
+use zerver_telemetry::names::{Name, Names};
+use zerver_telemetry::recorder::Log;
+
+use crate::keys::Keys;
 
 /// Failed connections in a row after which a peer is left alone.
 const FAILURES: u32 = 5;
@@ -23,7 +27,10 @@ pub struct Peer {
     /// The address as written, `host:port`.
     pub text: String,
     /// The same, as a name for timelines.
-    pub name: Name,
+    name: Name,
+    /// Its host, as a name for timelines.
+    host: Name,
+    port: u16,
     addresses: ArcSwap<Vec<SocketAddr>>,
     turn: AtomicU32,
     in_flight: AtomicU32,
@@ -52,11 +59,14 @@ pub struct PeerState {
 impl Peer {
     /// A peer; an IP address needs no resolving.
     #[must_use]
-    pub fn new(text: &str, name: Name) -> Self {
+    pub fn new(text: &str, names: &Names) -> Self {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
         let addresses: Vec<SocketAddr> = text.parse().into_iter().collect();
         Self {
             text: text.to_owned(),
-            name,
+            name: names.intern(text),
+            host: names.intern(host.trim_matches(['[', ']'])),
+            port: port.parse().unwrap_or(0),
             addresses: ArcSwap::from_pointee(addresses),
             turn: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
@@ -118,6 +128,13 @@ impl Peer {
         }
     }
 
+    /// Notes about an effect that it goes to this peer.
+    pub fn note(&self, log: &Log, node: NodeId, keys: &Keys) {
+        log.attr_name(node, keys.peer, self.name);
+        log.attr_name(node, keys.server_address, self.host);
+        log.attr_int(node, keys.server_port, i64::from(self.port));
+    }
+
     /// How it stands.
     #[must_use]
     pub fn state(&self, now: Ticks) -> PeerState {
@@ -169,7 +186,7 @@ mod tests {
     #[test]
     fn a_peer_that_fails_again_and_again_rests_longer_and_longer() {
         let clock = Clock::manual();
-        let peer = Peer::new("127.0.0.1:80", Name::NONE);
+        let peer = Peer::new("127.0.0.1:80", &Names::new());
         for _ in 0..4 {
             peer.failed(&clock);
         }
@@ -189,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_request_is_counted_while_it_is_there() {
-        let peer = Arc::new(Peer::new("127.0.0.1:80", Name::NONE));
+        let peer = Arc::new(Peer::new("127.0.0.1:80", &Names::new()));
         let picked = Picked::new(Arc::clone(&peer));
         assert_eq!((peer.in_flight(), picked.address()), (1, Some(([127, 0, 0, 1], 80).into())));
         drop(picked);

@@ -1,0 +1,145 @@
+//! Performs the effects of flows through the gateway's upstreams: a seat at the gate, a peer, tries while they may help.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hashbrown::HashMap;
+use http::{Method, StatusCode};
+use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
+use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
+use zerver_telemetry::names::Name;
+use zerver_telemetry::recorder::{Log, Opening};
+
+use crate::admission::{self, Ask, Class, TenantKey};
+use crate::keys::Keys;
+use crate::upstream::Upstream;
+use crate::upstream::peer::Picked;
+
+/// Performs the effects of flows through the gateway's upstreams.
+pub struct Effects {
+    upstreams: HashMap<String, Arc<Upstream>>,
+    keys: Keys,
+}
+
+impl Effects {
+    /// Effects that reach these upstreams.
+    #[must_use]
+    pub fn new(upstreams: impl IntoIterator<Item = Arc<Upstream>>, keys: Keys) -> Self {
+        Self { upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), upstream)).collect(), keys }
+    }
+
+    /// One call: a seat, a peer, and tries while they may help.
+    async fn call(&self, call: HttpCall, traced: Traced) -> Result<HttpAnswer, EffectError> {
+        let upstream =
+            self.upstreams.get(&call.target).ok_or_else(|| EffectError::UnknownTarget(call.target.clone()))?;
+        let Traced { log, node, .. } = &traced;
+        let ask = || Ask { class: Class::Interactive, tenant: TenantKey::default(), deadline: call.deadline };
+        let permit = match upstream.gate.try_enter(&ask()) {
+            Some(permit) => permit,
+            None => {
+                log.attr_int(*node, self.keys.in_flight, i64::from(upstream.gate.in_use()));
+                log.attr_int(*node, self.keys.waiting, upstream.gate.waiting() as i64);
+                log.state(log.now(), *node, Cause::Permit, upstream.id, None);
+                let permit = upstream.gate.enter(&ask()).await;
+                log.state(log.now(), *node, Cause::Io, upstream.id, None);
+                permit.map_err(|shed| EffectError::Refused(shed.reason.as_str().to_owned()))?
+            }
+        };
+        upstream.budget.earn();
+        let answer = self.tries(upstream, &call, &traced).await;
+        permit.done(match &answer {
+            Ok(answer) if answer.status.is_server_error() => admission::Outcome::Failed,
+            Ok(_) => admission::Outcome::Good,
+            Err(EffectError::Timeout) => admission::Outcome::Timeout,
+            Err(_) => admission::Outcome::Failed,
+        });
+        answer
+    }
+}
+
+/// The longest first pause before a retry; each further one may be twice as long.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+impl Effects {
+    /// Tries while another may help, the upstream's settings allow it, and its retry budget holds.
+    ///
+    /// The effect's node is the first try. Each further one is a node of its own, for which the first one waits.
+    async fn tries(&self, upstream: &Upstream, call: &HttpCall, traced: &Traced) -> Result<HttpAnswer, EffectError> {
+        let Traced { log, node: first, parent, name, occurrence } = traced;
+        let reads = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        let mut tried: Option<Picked> = None;
+        let mut node = *first;
+        let mut attempt = 1;
+        loop {
+            let Some(peer) = upstream.pick(tried.as_deref()) else {
+                return Err(EffectError::Connect("no peer has an address".into()));
+            };
+            self.note(log, node, call, &peer);
+            let answer = upstream.send(call, &peer).await;
+            match &answer {
+                Ok(_) => peer.connected(),
+                Err(EffectError::Connect(_)) => peer.failed(log.recorder().clock()),
+                Err(_) => {}
+            }
+            // A connection that could not be made carried nothing; everything else may have, so only reads go again.
+            let unready = |status: StatusCode| matches!(status.as_u16(), 502..=504);
+            let may_help = match &answer {
+                Err(EffectError::Connect(_)) => true,
+                Err(EffectError::Broken(_)) => reads,
+                Ok(answer) => reads && unready(answer.status),
+                Err(_) => false,
+            };
+            let again = may_help && attempt < upstream.settings.tries && upstream.budget.spend();
+            if node != *first {
+                let (outcome, status, error) = match &answer {
+                    Ok(a) if a.status.is_server_error() => (Outcome::Error, a.status.as_u16(), "upstream_status"),
+                    Ok(a) => (Outcome::Ok, a.status.as_u16(), ""),
+                    Err(error) => (Outcome::Error, 0, error.code()),
+                };
+                let error = if error.is_empty() { Name::NONE } else { log.name(error) };
+                let at = log.now();
+                log.close(at, node, outcome, status, error);
+                log.state(at, *first, Cause::Run, Name::NONE, Some(node));
+            }
+            if !again {
+                return answer;
+            }
+            // Full jitter, so that those who failed together do not come back together.
+            let longest = BACK_OFF * (1 << (attempt - 1).min(4));
+            let share = log.recorder().ids().next_u64() as f64 / u64::MAX as f64;
+            log.state(log.now(), *first, Cause::Timer, self.keys.back_off, None);
+            tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * share)).await;
+            attempt += 1;
+            let at = log.now();
+            let mut opening = Opening::running(*name, NodeKind::Effect, *parent).in_state(Cause::Io, upstream.id);
+            opening.attempt = attempt;
+            opening.occurrence = *occurrence;
+            opening.after = Some(*first);
+            node = log.open(at, opening);
+            log.state(at, *first, Cause::Join, Name::NONE, None);
+            tried = Some(peer);
+        }
+    }
+}
+
+impl Effects {
+    /// What a span and the comparison need to know of a try.
+    fn note(&self, log: &Log, node: NodeId, call: &HttpCall, peer: &Picked) {
+        log.attr_text(node, self.keys.method, call.method.as_str());
+        let path = call.path_and_query.split('?').next().unwrap_or("");
+        log.attr_text(node, self.keys.path, path.get(..64).unwrap_or(path));
+        peer.note(log, node, &self.keys);
+    }
+}
+
+impl Adapter for Effects {
+    fn http<'a>(&'a self, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+        self.call(call, traced).boxed()
+    }
+
+    fn has_target(&self, name: &str) -> bool {
+        self.upstreams.contains_key(name)
+    }
+}
