@@ -6,13 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 use zerver_telemetry::explain::{self, Cohorts};
 
 use super::{compare, out};
 use crate::config::duration;
+use crate::demo::Demo;
 use crate::demo::fault::Fault;
-use crate::demo::{Demo, load};
 use crate::gateway;
 
 /// What `zerver demo` takes.
@@ -45,6 +44,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
 }
 
+/// More workers than processors: a step that computes must not keep the others from noticing their answers.
+const WORKERS: usize = 4;
+
 /// How long the demo runs where there is no terminal and nothing was said.
 const WITHOUT_TERMINAL: Duration = Duration::from_secs(15);
 
@@ -58,7 +60,7 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     if !(arguments.rate > 0.0 && arguments.rate <= 2_000.0) {
         return out::fail(out::WRONG, "error: --rate lies between 1 and 2000 requests a second");
     }
-    let runtime = match gateway::runtime(0) {
+    let runtime = match gateway::runtime(WORKERS) {
         Ok(runtime) => runtime,
         Err(error) => return out::fail(1, format!("error: cannot start threads: {error}")),
     };
@@ -77,7 +79,7 @@ fn has_terminal() -> bool {
 }
 
 async fn timed(arguments: &Arguments, time: Duration) -> ExitCode {
-    let demo = match Demo::start(arguments.fault, &arguments.listen, &arguments.admin).await {
+    let mut demo = match Demo::start(arguments.fault, &arguments.listen, &arguments.admin).await {
         Ok(demo) => demo,
         Err(error) => return out::fail(1, format!("error: {error}")),
     };
@@ -89,14 +91,12 @@ async fn timed(arguments: &Arguments, time: Duration) -> ExitCode {
         duration::render(time)
     ));
     out::note(format!("injected: {}: {}", arguments.fault.name(), arguments.fault.about()));
-    let stop = CancellationToken::new();
-    let sending = tokio::spawn(load::run(demo.gateway.address, arguments.rate, stop.clone()));
+    demo.send(arguments.rate);
     tokio::select! {
         () = tokio::time::sleep(time) => {}
         _ = tokio::signal::ctrl_c() => out::note("stopping early"),
     }
-    stop.cancel();
-    if let Ok(tally) = sending.await {
+    if let Some(tally) = demo.settle().await {
         out::note(format!(
             "sent {}, good {}, failed {}, held back {}",
             tally.sent.load(Relaxed),
@@ -129,20 +129,14 @@ async fn timed(arguments: &Arguments, time: Duration) -> ExitCode {
 
 #[cfg(feature = "viewer")]
 fn with_viewer(runtime: &tokio::runtime::Runtime, arguments: &Arguments) -> ExitCode {
-    let demo = match runtime.block_on(Demo::start(arguments.fault, &arguments.listen, &arguments.admin)) {
+    let mut demo = match runtime.block_on(Demo::start(arguments.fault, &arguments.listen, &arguments.admin)) {
         Ok(demo) => demo,
         Err(error) => return out::fail(1, format!("error: {error}")),
     };
-    let stop = CancellationToken::new();
-    let sending = runtime.spawn(load::run(demo.gateway.address, arguments.rate, stop.clone()));
+    demo.send(arguments.rate);
     let source = zerver_viewer::Source::Live { addr: demo.gateway.admin_address.to_string(), token: None };
     let code = super::view::show(source, zerver_viewer::Options::from_env());
-    stop.cancel();
-    runtime.block_on(async {
-        // The load ends with its last answers; what it counted was on the screen.
-        let _ = sending.await;
-        demo.stop().await;
-    });
+    runtime.block_on(demo.stop());
     out::line(format!("injected was: {}: {}", arguments.fault.name(), arguments.fault.about()));
     code
 }

@@ -84,8 +84,15 @@ fn problem(error: &serde_saphyr::Error) -> Problem {
         m if m.starts_with("expected sequence start") => {
             Some("a list belongs here: `[a, b]`, or lines that begin with `- `")
         }
-        m if m.starts_with("invalid u") || m.starts_with("invalid i") => Some("a whole number belongs here"),
-        m if m.starts_with("invalid bool") => Some("`true` or `false` belongs here"),
+        m if m.starts_with("invalid u") || m.starts_with("invalid i") => {
+            return problem("this is no whole number".into()).help("write digits only, such as 8");
+        }
+        m if m.starts_with("invalid f") => {
+            return problem("this is no number".into()).help("write a number, such as 0.25");
+        }
+        m if m.starts_with("invalid bool") => {
+            return problem("this is neither true nor false".into()).help("write `true` or `false`");
+        }
         _ => None,
     };
     let mut found = problem(message);
@@ -127,7 +134,7 @@ mod tests {
         );
         check(
             "listen: 127.0.0.1:0\nroutes: []\nworkers: many\n",
-            "error: invalid usize\n --> f.yaml:3:10\n  |\n3 | workers: many\n  |          ^^^^ \n  = help: a whole number belongs here\n",
+            "error: this is no whole number\n --> f.yaml:3:10\n  |\n3 | workers: many\n  |          ^^^^ \n  = help: write digits only, such as 8\n",
         );
         check(
             "listen: 127.0.0.1:0\nroutes: []\nlisten: x\n",

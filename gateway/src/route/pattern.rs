@@ -199,7 +199,7 @@ mod tests {
         texts.sort_by(|a, b| Pattern::parse(a).unwrap().precedence(&Pattern::parse(b).unwrap()));
         assert_eq!(
             texts,
-            ["/", "/carts/mine", "/carts/{id}/items", "/carts/{id}", "/carts", "/carts/{*rest}", "/{*rest}"]
+            ["/carts/mine", "/carts/{id}/items", "/carts/{id}", "/", "/carts", "/carts/{*rest}", "/{*rest}"]
         );
     }
 }
