@@ -330,6 +330,8 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
                 #req: #req_type,
                 __run: &::zerver_flows::generated::Run,
             ) -> ::zerver_flows::Result<#answer> {
+                // A flow may have no use for its request.
+                let _ = &#req;
                 #(#slots)*
                 {
                     #(#nodes)*
