@@ -128,6 +128,19 @@ respond:
 }
 
 #[test]
+fn a_call_is_tried_again() {
+    let yaml = "flow: try-again\nsteps:\n  a: { get: 'cart:/', retry: 1 }\nrespond: { json: '${a}' }\n";
+    let flow = load_str(yaml, &TARGETS).unwrap();
+    let mut fake = Fake::new();
+    fake.on("GET cart:").times(1).status(502);
+    fake.on("GET cart:").json(&7);
+    let done = fake.run(&flow, Req::get("/"));
+    assert_eq!((done.json(), done.calls.len(), flow.graph().nodes()[0].retries), (json!(7), 2, 1));
+    let wrong = problems("  a: { get: 'cart:/', retry: 11 }", "{}");
+    assert_eq!(wrong, ["3:30: steps.a.retry: a step may be tried again 1 to 10 times"]);
+}
+
+#[test]
 fn an_expression_that_fails_says_which_and_tells_the_client_nothing() {
     let yaml = "flow: bad-math\nsteps:\n  a: { set: '${request.query.n / 0}' }\nrespond: { json: '${a}' }\n";
     let done = Fake::new().run(&load_str(yaml, &[]).unwrap(), Req::get("/?n=1"));

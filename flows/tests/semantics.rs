@@ -151,6 +151,57 @@ mod conditions {
     }
 }
 
+mod retries {
+    use super::*;
+
+    #[step]
+    async fn charge(fx: &Fx<'_>) -> Result<String> {
+        Ok(fx.post("pay:/").await?.text()?.to_owned())
+    }
+    #[step]
+    async fn answer(paid: &str) -> Result<Response> {
+        Ok(Response::text(paid))
+    }
+    #[flow("retried-charge", deadline = "300ms")]
+    async fn retried(req: &Req) -> Response {
+        #[retry(2)]
+        let paid = charge();
+        answer(paid)
+    }
+
+    #[test]
+    fn another_try_carries_the_same_key_and_shows_as_one() {
+        let mut fake = Fake::new();
+        fake.on("POST pay:").takes(ms(5)).times(1).status(503);
+        fake.on("POST pay:").takes(ms(5)).times(1).error(EffectError::Connect("no route".into()));
+        fake.on("POST pay:").takes(ms(5)).body("paid");
+        let done = fake.run(&retried(), Req::get("/"));
+        assert_eq!(done.text(), "paid");
+        let keys: Vec<_> = done.calls.iter().map(|call| call.call.idempotency_key.clone().unwrap()).collect();
+        assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+        let effects = done.timeline.nodes.iter().filter(|node| &*node.name == "pay");
+        let tries: Vec<_> = effects.map(|node| (node.attempt, node.occurrence)).collect();
+        assert_eq!(tries, [(1, 1), (2, 1), (3, 1)]);
+        // Two waits: 10 to 20 ms, then 20 to 40 ms.
+        assert!(done.elapsed() >= ms(45) && done.elapsed() <= ms(75), "{:?}", done.elapsed());
+        assert!(done.node("paid").unwrap().states.iter().any(|state| state.cause == Cause::Timer));
+        done.timeline.check().unwrap();
+        let again = replay(&retried(), &done.journal);
+        assert_eq!((again.drifts, again.done.elapsed()), (vec![], done.elapsed()));
+    }
+
+    #[test]
+    fn what_cannot_pass_or_has_no_time_is_not_tried_again() {
+        let mut fake = Fake::new();
+        fake.on("POST pay:").status(400);
+        assert_eq!(fake.run(&retried(), Req::get("/")).calls.len(), 1);
+        let mut fake = Fake::new();
+        fake.on("POST pay:").takes(ms(295)).status(503);
+        let done = fake.run(&retried(), Req::get("/"));
+        assert_eq!((done.calls.len(), done.fail().unwrap().code), (1, "upstream_status"));
+    }
+}
+
 mod within_a_step {
     use super::*;
 

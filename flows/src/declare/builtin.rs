@@ -10,12 +10,13 @@ use http::StatusCode;
 use serde_json::{Value as Json, json};
 
 use super::expression::from_json;
-use super::planner::{Plan, Step, Verb};
+use super::planner::{Asked, Plan, Step, Verb};
 use crate::driver::{Node, Slot, Wrote, drive, node};
-use crate::effect::{Answer, Fx, segment};
+use crate::effect::{Answer, Call, Fx, segment};
 use crate::exit::{Exit, Fail, Result};
 use crate::flow::Flow;
 use crate::graph::Graph;
+use crate::policy::retry;
 use crate::request::Req;
 use crate::response::Response;
 use crate::run::Run;
@@ -67,18 +68,9 @@ async fn perform(scope: &Scope<'_>, step: &Step, n: usize, fx: Fx<'_>, answer: &
     let variable = |name: &str| scope.variable(name);
     match &step.verb {
         Verb::Set(shape) => scope.slots[n].put(from_json(shape.value(&variable).map_err(failed)?)),
-        Verb::Call { method, to, headers, json, body } => {
-            let mut call = fx.call(method.clone(), to.text(&variable, segment).map_err(failed)?);
-            for (name, value) in headers {
-                call = call.header(name, value.text(&variable, str::to_owned).map_err(failed)?);
-            }
-            if let Some(json) = json {
-                call = call.json(&json.value(&variable).map_err(failed)?);
-            }
-            if let Some(body) = body {
-                call = call.body(body.text(&variable, str::to_owned).map_err(failed)?);
-            }
-            scope.slots[n].put(value_of(&call.await?)?);
+        Verb::Call(asked) => {
+            let answer = retry(&fx, asked.retries, || async { prepare(scope, asked, &fx)?.await }).await?;
+            scope.slots[n].put(value_of(&answer)?);
         }
         Verb::Respond { status, headers, json, text } => {
             let mut response = match (json, text) {
@@ -100,6 +92,23 @@ async fn perform(scope: &Scope<'_>, step: &Step, n: usize, fx: Fx<'_>, answer: &
         }
     }
     Ok(Wrote::Slot)
+}
+
+/// A call with all its parts evaluated.
+fn prepare<'r>(scope: &Scope<'_>, asked: &Asked, fx: &Fx<'r>) -> Result<Call<'r>> {
+    let Asked { method, to, headers, json, body, .. } = asked;
+    let variable = |name: &str| scope.variable(name);
+    let mut call = fx.call(method.clone(), to.text(&variable, segment).map_err(failed)?);
+    for (name, value) in headers {
+        call = call.header(name, value.text(&variable, str::to_owned).map_err(failed)?);
+    }
+    if let Some(json) = json {
+        call = call.json(&json.value(&variable).map_err(failed)?);
+    }
+    if let Some(body) = body {
+        call = call.body(body.text(&variable, str::to_owned).map_err(failed)?);
+    }
+    Ok(call)
 }
 
 fn failed(why: String) -> Exit {

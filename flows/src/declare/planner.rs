@@ -12,6 +12,7 @@ use super::document::{FlowDoc, Tree, place};
 use super::expression::{Expr, Use, language};
 use super::template::{Shape, Template};
 use crate::graph::{Graph, GraphError, GraphNode, Head, check_slug};
+use crate::policy::RETRIES_MAX;
 
 /// A flow that can run.
 pub(super) struct Plan {
@@ -30,17 +31,29 @@ pub(super) struct Step {
 
 pub(super) enum Verb {
     /// Calls a target; its slot is the answer.
-    Call { method: Method, to: Template, headers: Vec<(String, Template)>, json: Option<Shape>, body: Option<Template> },
+    Call(Asked),
     /// Makes a value.
     Set(Shape),
     /// Answers the request.
     Respond { status: Option<Shape>, headers: Vec<(String, Template)>, json: Option<Shape>, text: Option<Template> },
 }
 
+/// A call, with templates where its parts depend on slots.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) to: Template,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) json: Option<Shape>,
+    pub(super) body: Option<Template>,
+    pub(super) retries: u32,
+}
+
 const FLOW_KEYS: [&str; 7] = ["flow", "version", "owner", "deadline", "description", "steps", "respond"];
 const VERBS: [&str; 6] = ["get", "post", "put", "patch", "delete", "set"];
-const STEP_KEYS: [&str; 13] =
-    ["get", "post", "put", "patch", "delete", "set", "optional", "timeout", "json", "body", "headers", "when", "after"];
+const STEP_KEYS: [&str; 14] = [
+    "get", "post", "put", "patch", "delete", "set", "optional", "timeout", "retry", "json", "body", "headers", "when",
+    "after",
+];
 const RESPOND_KEYS: [&str; 4] = ["status", "headers", "json", "text"];
 /// Names that are not for slots: CEL's own words, and what is there without a step.
 const RESERVED: [&str; 24] = [
@@ -303,6 +316,17 @@ impl Planner<'_> {
             None => {}
         }
         node.timeout = get("timeout").and_then(|tree| self.duration(&format!("{path}.timeout"), tree));
+        match get("retry").map(|tree| (&tree.value, tree.referenced)) {
+            Some((Tree::Number(more), at)) => match more.as_u64().and_then(|more| u32::try_from(more).ok()) {
+                Some(more @ 1..=RETRIES_MAX) => node.retries = more,
+                _ => {
+                    let message = format!("{path}.retry: a step may be tried again 1 to {RETRIES_MAX} times");
+                    self.problem(at, message, None);
+                }
+            },
+            Some((_, at)) => self.problem(at, format!("{path}.retry is a number"), Some("retry: 2".to_owned())),
+            None => {}
+        }
         let when = get("when").and_then(|tree| self.condition(n, &format!("{path}.when"), tree));
         node.conditional = get("when").is_some();
         if let Some(after) = get("after") {
@@ -325,7 +349,7 @@ impl Planner<'_> {
         verb.clone_into(&mut node.step);
         let place = format!("{path}.{verb}");
         let verb = if verb == "set" {
-            for key in ["json", "body", "headers"] {
+            for key in ["json", "body", "headers", "retry"] {
                 if let Some(extra) = get(key) {
                     self.problem(extra.referenced, format!("{path}.{key} has no meaning beside `set`"), None);
                 }
@@ -343,13 +367,15 @@ impl Planner<'_> {
             let json = get("json").map(|tree| self.shape(n, &format!("{path}.json"), tree));
             let body = get("body").map(|tree| self.template(n, &format!("{path}.body"), tree));
             let method = Method::from_bytes(verb.to_ascii_uppercase().as_bytes()).unwrap_or_default();
-            to.map(|to| Verb::Call {
+            to.map(|to| Asked {
                 method,
                 to,
                 headers: headers.unwrap_or_default(),
                 json: json.flatten(),
                 body: body.flatten(),
+                retries: node.retries,
             })
+            .map(Verb::Call)
         };
         (node, verb.map(|verb| Step { when, verb }))
     }
