@@ -11,6 +11,7 @@ pub mod episode;
 pub mod adapter;
 mod run;
 mod effect;
+mod join;
 pub mod policy;
 pub mod driver;
 mod flow;

@@ -250,6 +250,82 @@ fn a_single_step_runs_alone() {
     assert!(failed.to_string().contains("no rule of the fake matches `GET cart:/`"), "{failed}");
 }
 
+mod joins {
+    use super::*;
+
+    /// What a join gave, when, and how each call's node ended.
+    #[derive(Debug, PartialEq)]
+    struct Ended(String, u64, Vec<(u64, u64, Outcome)>);
+
+    fn ended(done: &Done) -> Ended {
+        done.timeline.check().unwrap();
+        let again = replay(&joined(), &done.journal);
+        assert_eq!((again.drifts, again.done.text(), again.done.elapsed()), (vec![], done.text(), done.elapsed()));
+        let calls = done.timeline.nodes.iter().filter(|node| node.name.starts_with("c-"));
+        let calls = calls.map(|node| (node.start_ns / 1_000_000, node.end_ns / 1_000_000, node.outcome)).collect();
+        let text = done.fail().map_or_else(|| done.text(), |fail| fail.code.to_owned());
+        Ended(text, done.elapsed().as_millis() as u64, calls)
+    }
+
+    #[step]
+    async fn join_them(req: &Req, fx: &Fx<'_>) -> Result<String> {
+        let calls = ["c-1:/", "c-2:/", "c-3:/"].map(|to| fx.get(to));
+        let one = match req.path.as_str() {
+            "/race" => fx.race(calls).await?,
+            "/first_ok" => fx.first_ok(calls).await?,
+            "/hedge" => fx.hedge(ms(10), calls).await?,
+            "/all" | "/quorum" => {
+                let answers = if req.path == "/all" { fx.all(calls).await? } else { fx.quorum(2, calls).await? };
+                let texts: Result<Vec<&str>> = answers.iter().map(|answer| answer.text()).collect();
+                return Ok(texts?.concat());
+            }
+            _ => fx.race([]).await?,
+        };
+        Ok(one.text()?.to_owned())
+    }
+    #[step]
+    async fn answer(text: &str) -> Result<Response> {
+        Ok(Response::text(text))
+    }
+    #[flow("joined-calls")]
+    async fn joined(req: &Req) -> Response {
+        let text = join_them(req);
+        answer(text)
+    }
+
+    #[test]
+    fn each_policy_takes_its_answers_and_cancels_the_rest() {
+        use Outcome::{Cancelled, Error, Ok};
+        let run = |path: &str, calls: [(u64, u16); 3]| {
+            let mut fake = Fake::new();
+            for (n, (takes, status)) in calls.into_iter().enumerate() {
+                let rule = fake.on(&format!("GET c-{}:", n + 1));
+                rule.takes(ms(takes)).status(status).body((n + 1).to_string());
+            }
+            ended(&fake.run(&joined(), Req::get(path)))
+        };
+        let good = [(30, 200), (20, 200), (25, 200)];
+        let failing = [(30, 200), (20, 503), (25, 200)];
+        let bad = [(5, 500), (12, 500), (3, 500)];
+        let check = |got: Ended, text: &str, ms, nodes: &[(u64, u64, Outcome)]| {
+            assert_eq!(got, Ended(text.to_owned(), ms, nodes.to_vec()));
+        };
+        check(run("/all", good), "123", 30, &[(0, 30, Ok), (0, 20, Ok), (0, 25, Ok)]);
+        check(run("/all", failing), "upstream_status", 20, &[(0, 20, Cancelled), (0, 20, Error), (0, 20, Cancelled)]);
+        check(run("/race", good), "2", 20, &[(0, 20, Cancelled), (0, 20, Ok), (0, 20, Cancelled)]);
+        check(run("/race", failing), "upstream_status", 20, &[(0, 20, Cancelled), (0, 20, Error), (0, 20, Cancelled)]);
+        check(run("/first_ok", failing), "3", 25, &[(0, 25, Cancelled), (0, 20, Error), (0, 25, Ok)]);
+        check(run("/first_ok", bad), "upstream_status", 12, &[(0, 5, Error), (0, 12, Error), (0, 3, Error)]);
+        check(run("/quorum", good), "23", 25, &[(0, 25, Cancelled), (0, 20, Ok), (0, 25, Ok)]);
+        check(run("/quorum", failing), "13", 30, &[(0, 30, Ok), (0, 20, Error), (0, 25, Ok)]);
+        check(run("/hedge", good), "1", 30, &[(0, 30, Ok), (10, 30, Cancelled), (20, 30, Cancelled)]);
+        check(run("/hedge", [(8, 200), (1, 200), (1, 200)]), "1", 8, &[(0, 8, Ok)]);
+        check(run("/hedge", [(90, 200), (7, 200), (1, 200)]), "2", 17, &[(0, 17, Cancelled), (10, 17, Ok)]);
+        check(run("/hedge", bad), "upstream_status", 18, &[(0, 5, Error), (5, 17, Error), (15, 18, Error)]);
+        check(run("/none", good), "no_calls", 0, &[]);
+    }
+}
+
 mod replays {
     use super::*;
 
