@@ -54,6 +54,8 @@ pub struct Traced {
     pub name: Name,
     /// Its number among the step's calls to the same target.
     pub occurrence: u16,
+    /// 1 for the step's first try, 2 for its second.
+    pub attempt: u16,
 }
 
 /// Why no answer came.

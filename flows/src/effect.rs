@@ -13,6 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::id::traceparent;
 use zerver_telemetry::names::Name;
@@ -40,6 +41,26 @@ impl<'r> Fx<'r> {
 
     fn cell(&self) -> &'r StepCell {
         &self.run.cells[self.step]
+    }
+
+    /// A number from 0 to 1, fixed by the run, the step and `place`; apart from those that [`Fx::random`] gives.
+    pub(crate) fn chance(&self, place: u32) -> f64 {
+        self.run.number(self.step, u32::MAX - place) as f64 / u64::MAX as f64
+    }
+
+    /// Whether `wait` ends before the step's and the flow's own time is up.
+    pub(crate) fn has_time_for(&self, wait: Duration) -> bool {
+        let due = self.cell().due.load(Relaxed);
+        let end = earlier(self.run.deadline, (due != 0).then_some(Ticks(due)));
+        end.is_none_or(|end| later(&self.run.clock, self.run.log.now(), wait) < end)
+    }
+
+    /// From now on the step's effects are those of another try: counted from the start, so that their keys stay.
+    pub(crate) fn next_try(&self) {
+        let cell = self.cell();
+        cell.attempt.fetch_add(1, Relaxed);
+        cell.asked.store(0, Relaxed);
+        cell.calls.lock().clear();
     }
 
     /// Begins a GET of `target:/path?query`.
@@ -284,7 +305,7 @@ struct Flight<'r> {
     asked: String,
     body_hash: u64,
     node: NodeId,
-    began: zerver_telemetry::clock::Ticks,
+    began: Ticks,
     any_status: bool,
     stamp: Arc<Stamp>,
     waker: Waker,
@@ -305,10 +326,14 @@ impl<'r> Call<'r> {
         let now = log.now();
         let name = log.name(target);
         let parent = NodeId(cell.node.load(Relaxed));
-        let occurrence = cell.occurrence(name);
+        let (occurrence, attempt) = (cell.occurrence(name), cell.attempt.load(Relaxed));
         let node = log.open(
             now,
-            Opening { occurrence, ..Opening::running(name, NodeKind::Effect, parent).in_state(Cause::Io, name) },
+            Opening {
+                occurrence,
+                attempt,
+                ..Opening::running(name, NodeKind::Effect, parent).in_state(Cause::Io, name)
+            },
         );
         let mut headers = self.headers;
         let trace = traceparent(log.trace_id(), log.span_id(node), log.sampled());
@@ -323,7 +348,7 @@ impl<'r> Call<'r> {
             })
         });
         let due = cell.due.load(Relaxed);
-        let mut deadline = earlier(run.deadline, (due != 0).then_some(zerver_telemetry::clock::Ticks(due)));
+        let mut deadline = earlier(run.deadline, (due != 0).then_some(Ticks(due)));
         deadline = earlier(deadline, self.timeout.map(|by| later(&run.clock, now, by)));
         let call = HttpCall {
             target: target.to_owned(),
@@ -335,7 +360,7 @@ impl<'r> Call<'r> {
             idempotency_key,
         };
         let (asked, body_hash) = (line(&call), hash(&call.body));
-        let traced = Traced { log: log.clone(), node, parent, name, occurrence };
+        let traced = Traced { log: log.clone(), node, parent, name, occurrence, attempt };
         let stamp = Stamp::of_effect(run.clock.clone(), node, Arc::clone(&cell.stamp));
         cell.in_flight.fetch_add(1, Relaxed);
         Ok(Flight {
@@ -398,11 +423,7 @@ impl Future for Effect<'_> {
 
 impl Flight<'_> {
     /// Closes the node and makes the step's answer.
-    fn land(
-        &mut self,
-        at: zerver_telemetry::clock::Ticks,
-        got: std::result::Result<HttpAnswer, EffectError>,
-    ) -> Result<Answer> {
+    fn land(&mut self, at: Ticks, got: std::result::Result<HttpAnswer, EffectError>) -> Result<Answer> {
         let run = self.fx.run;
         let any_status = self.any_status;
         let refused = |answer: &HttpAnswer| !any_status && answer.status.as_u16() >= 400;
@@ -433,14 +454,7 @@ impl Flight<'_> {
         }
     }
 
-    fn end(
-        &mut self,
-        at: zerver_telemetry::clock::Ticks,
-        outcome: Outcome,
-        status: u16,
-        error: Name,
-        got: impl FnOnce() -> Got,
-    ) {
+    fn end(&mut self, at: Ticks, outcome: Outcome, status: u16, error: Name, got: impl FnOnce() -> Got) {
         let run = self.fx.run;
         run.log.close(at, self.node, outcome, status, error);
         self.fx.cell().in_flight.fetch_sub(1, Relaxed);

@@ -210,6 +210,7 @@ pub struct NodeMeta {
     pub optional: bool,
     pub conditional: bool,
     pub timeout: Option<Duration>,
+    pub retries: u32,
     pub line: u32,
 }
 
@@ -245,6 +246,7 @@ impl FlowMeta {
             optional: node.optional,
             conditional: node.conditional,
             timeout: node.timeout.or(node.step.timeout),
+            retries: node.retries,
             doc: node.step.doc.to_owned(),
             line: node.line,
             targets: texts(node.step.targets),

@@ -51,6 +51,8 @@ pub struct GraphNode {
     pub conditional: bool,
     /// The most time it may take, from ready to end.
     pub timeout: Option<Duration>,
+    /// How often it may be tried again.
+    pub retries: u32,
     /// Its documentation, first line first.
     pub doc: String,
     /// The line of the flow that uses it.
@@ -73,6 +75,7 @@ impl GraphNode {
             optional: false,
             conditional: false,
             timeout: None,
+            retries: 0,
             doc: String::new(),
             line: 0,
             targets: Vec::new(),

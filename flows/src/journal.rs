@@ -14,15 +14,16 @@ use crate::request::Req;
 pub struct Key {
     /// The slot whose step asked.
     pub slot: Arc<str>,
-    /// The branch of a join; 0 outside one.
-    pub branch: u16,
-    /// Its place among the branch's effects, from 0.
+    /// Its place among the effects of one try of that step, from 0.
     pub seq: u32,
+    /// The step's try, from 1.
+    pub attempt: u16,
 }
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}#{}", self.slot, self.seq)
+        write!(f, "{}#{}", self.slot, self.seq)?;
+        if self.attempt > 1 { write!(f, " (try {})", self.attempt) } else { Ok(()) }
     }
 }
 

@@ -11,6 +11,8 @@ pub mod episode;
 pub mod adapter;
 mod run;
 mod effect;
+mod join;
+pub mod policy;
 pub mod driver;
 mod flow;
 pub mod engine;
@@ -34,5 +36,6 @@ pub use zerver_macros::{flow, step};
 pub mod generated {
     pub use crate::driver::{Node, Slot, Wrote, drive, node};
     pub use crate::flow::{FlowMeta, NodeMeta, StepMeta};
+    pub use crate::policy::retry;
     pub use crate::run::Run;
 }

@@ -75,7 +75,9 @@ pub(crate) struct StepCell {
     pub(crate) in_flight: AtomicU32,
     /// Those of them that are timers.
     pub(crate) timers: AtomicU32,
-    /// Effects it has asked for, in the order of its code.
+    /// Its current try, from 1.
+    pub(crate) attempt: AtomicU16,
+    /// Effects this try has asked for, in the order of its code.
     pub(crate) asked: AtomicU32,
     /// Ticks of its end; 0 before.
     pub(crate) ended: AtomicU64,
@@ -176,8 +178,9 @@ impl Run {
     }
 
     pub(crate) fn key(&self, step: usize) -> Key {
-        let seq = self.cells[step].asked.fetch_add(1, Relaxed);
-        Key { slot: Arc::clone(&self.graph.nodes()[step].name), branch: 0, seq }
+        let cell = &self.cells[step];
+        let (seq, attempt) = (cell.asked.fetch_add(1, Relaxed), cell.attempt.load(Relaxed));
+        Key { slot: Arc::clone(&self.graph.nodes()[step].name), seq, attempt }
     }
 }
 
@@ -188,6 +191,7 @@ impl StepCell {
             node: AtomicU16::new(0),
             in_flight: AtomicU32::new(0),
             timers: AtomicU32::new(0),
+            attempt: AtomicU16::new(1),
             asked: AtomicU32::new(0),
             ended: AtomicU64::new(0),
             due: AtomicU64::new(0),

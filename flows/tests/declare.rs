@@ -128,6 +128,50 @@ respond:
 }
 
 #[test]
+fn calls_of_one_step_are_joined() {
+    let yaml = r#"
+flow: joined-calls
+steps:
+  price: { get: ["price:/eu", "price:/us"], hedge: 10ms }
+  both:  { get: ["cart:/1", "cart:/2"] }
+  two:   { get: ["pay:/1", "pay:/2", "pay:/3"], quorum: 2 }
+  any:   { get: ["auth:/1", "auth:/2"], first_ok: true }
+respond: { json: ["${price}", "${both}", "${two}", "${any}"] }
+"#;
+    let flow = load_str(yaml, &TARGETS).unwrap();
+    let mut fake = Fake::new();
+    fake.on("GET price:/eu").takes(ms(50)).json("eu");
+    fake.on("GET price:/us").takes(ms(5)).json("us");
+    for n in 1..=3 {
+        fake.on(&format!("GET cart:/{n}")).takes(ms(n)).json(&n);
+        fake.on(&format!("GET pay:/{n}")).takes(ms(10 - n)).json(&n);
+    }
+    fake.on("GET auth:/1").status(500);
+    fake.on("GET auth:/2").takes(ms(4)).json("two");
+    let done = fake.run(&flow, Req::get("/"));
+    assert_eq!((done.json(), done.elapsed()), (json!(["us", [1, 2], [2, 3], "two"]), ms(15)), "{:?}", done.fail());
+    let wrong = |step: &str| problems(&format!("  a: {step}"), "{}").join("\n");
+    assert!(wrong("{ get: 'cart:/', race: true }").contains("joins several calls, and there is one"));
+    assert!(wrong("{ post: ['cart:/', 'pay:/'], hedge: 5ms }").contains("is for `get` only"));
+    assert!(wrong("{ get: ['cart:/', 'pay:/'], race: true, quorum: 1 }").contains("in one way"));
+    assert!(wrong("{ get: ['cart:/', 'pay:/'], quorum: 3 }").contains("from 1 to that of the calls"));
+    assert!(wrong("{ get: [] }").contains("a step joins 1 to 16 calls"));
+}
+
+#[test]
+fn a_call_is_tried_again() {
+    let yaml = "flow: try-again\nsteps:\n  a: { get: 'cart:/', retry: 1 }\nrespond: { json: '${a}' }\n";
+    let flow = load_str(yaml, &TARGETS).unwrap();
+    let mut fake = Fake::new();
+    fake.on("GET cart:").times(1).status(502);
+    fake.on("GET cart:").json(&7);
+    let done = fake.run(&flow, Req::get("/"));
+    assert_eq!((done.json(), done.calls.len(), flow.graph().nodes()[0].retries), (json!(7), 2, 1));
+    let wrong = problems("  a: { get: 'cart:/', retry: 11 }", "{}");
+    assert_eq!(wrong, ["3:30: steps.a.retry: a step may be tried again 1 to 10 times"]);
+}
+
+#[test]
 fn an_expression_that_fails_says_which_and_tells_the_client_nothing() {
     let yaml = "flow: bad-math\nsteps:\n  a: { set: '${request.query.n / 0}' }\nrespond: { json: '${a}' }\n";
     let done = Fake::new().run(&load_str(yaml, &[]).unwrap(), Req::get("/?n=1"));

@@ -68,6 +68,8 @@ struct Line {
     when: Option<Expr>,
     after: Vec<Ident>,
     timeout: TokenStream,
+    /// How often it may be tried again.
+    retries: u32,
     /// The slots its arguments and its condition name.
     reads: Vec<Ident>,
 }
@@ -78,7 +80,7 @@ impl Line {
     }
 }
 
-const LINE_ATTRIBUTES: [&str; 4] = ["optional", "timeout", "when", "after"];
+const LINE_ATTRIBUTES: [&str; 5] = ["optional", "timeout", "retry", "when", "after"];
 
 fn line(slot: Ident, attrs: &[Attribute], value: &Expr, errors: &mut Errors) -> Option<Line> {
     let step = match value {
@@ -98,14 +100,30 @@ fn line(slot: Ident, attrs: &[Attribute], value: &Expr, errors: &mut Errors) -> 
         return None;
     };
     let none = quote!(::core::option::Option::None);
-    let mut line =
-        Line { slot, step, call, optional: false, when: None, after: Vec::new(), timeout: none, reads: Vec::new() };
+    let mut line = Line {
+        slot,
+        step,
+        call,
+        optional: false,
+        when: None,
+        after: Vec::new(),
+        timeout: none,
+        retries: 0,
+        reads: Vec::new(),
+    };
     for attr in attrs {
         let name = attr.path().get_ident().map(ToString::to_string).unwrap_or_default();
         let read = match name.as_str() {
             "doc" => Ok(()),
             "optional" => attr.meta.require_path_only().map(|_| line.optional = true),
             "timeout" => attr.parse_args::<LitStr>().and_then(|t| duration(&t)).map(|t| line.timeout = t),
+            "retry" => attr.parse_args::<LitInt>().and_then(|more| match more.base10_parse() {
+                Ok(n @ 1..=10) => {
+                    line.retries = n;
+                    Ok(())
+                }
+                _ => Err(syn::Error::new(more.span(), "a step may be tried again 1 to 10 times")),
+            }),
             "when" => attr.parse_args::<Expr>().map(|when| line.when = Some(when)),
             "after" => {
                 let list = syn::punctuated::Punctuated::<Ident, Token![,]>::parse_terminated;
@@ -330,6 +348,8 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
                 #req: #req_type,
                 __run: &::zerver_flows::generated::Run,
             ) -> ::zerver_flows::Result<#answer> {
+                // A flow may have no use for its request.
+                let _ = &#req;
                 #(#slots)*
                 {
                     #(#nodes)*
@@ -355,7 +375,7 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
 }
 
 fn meta(line: &Line) -> TokenStream {
-    let Line { slot, step, optional, timeout, .. } = line;
+    let Line { slot, step, optional, timeout, retries, .. } = line;
     let texts = |idents: &[Ident]| idents.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (name, reads, after) = (slot.to_string(), texts(&line.reads), texts(&line.after));
     let conditional = line.when.is_some();
@@ -370,6 +390,7 @@ fn meta(line: &Line) -> TokenStream {
             optional: #optional,
             conditional: #conditional,
             timeout: #timeout,
+            retries: #retries,
             line: #at,
         }
     }
@@ -409,7 +430,11 @@ impl Body {
                     }
                 }
             });
-            let call = call(line);
+            let mut call = call(line);
+            if line.retries > 0 {
+                let retries = line.retries;
+                call = quote!(::zerver_flows::generated::retry(&__fx, #retries, || #call));
+            }
             body.slots.push(quote!(let #slot = ::zerver_flows::generated::Slot::new();));
             body.nodes.push(quote! {
                 let mut #node = ::core::pin::pin!(::zerver_flows::generated::node(async {

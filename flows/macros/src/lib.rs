@@ -21,7 +21,7 @@ pub fn step(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// Options: the flow's name first, then `version = 3`, `owner = "team"`, `deadline = "2s"`.
 ///
-/// Attributes of a line: `#[optional]`, `#[timeout("300ms")]`, `#[when(expression)]`, `#[after(slot, …)]`.
+/// Attributes of a line: `#[optional]`, `#[timeout("300ms")]`, `#[retry(2)]`, `#[when(expression)]`, `#[after(slot, …)]`.
 #[proc_macro_attribute]
 pub fn flow(options: TokenStream, item: TokenStream) -> TokenStream {
     flow::expand(options.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()

@@ -10,12 +10,14 @@ use http::StatusCode;
 use serde_json::{Value as Json, json};
 
 use super::expression::from_json;
-use super::planner::{Plan, Step, Verb};
+use super::planner::{Asked, Join, Plan, Step, Verb};
+use super::template::Template;
 use crate::driver::{Node, Slot, Wrote, drive, node};
-use crate::effect::{Answer, Fx, segment};
+use crate::effect::{Answer, Call, Fx, segment};
 use crate::exit::{Exit, Fail, Result};
 use crate::flow::Flow;
 use crate::graph::Graph;
+use crate::policy::retry;
 use crate::request::Req;
 use crate::response::Response;
 use crate::run::Run;
@@ -67,18 +69,8 @@ async fn perform(scope: &Scope<'_>, step: &Step, n: usize, fx: Fx<'_>, answer: &
     let variable = |name: &str| scope.variable(name);
     match &step.verb {
         Verb::Set(shape) => scope.slots[n].put(from_json(shape.value(&variable).map_err(failed)?)),
-        Verb::Call { method, to, headers, json, body } => {
-            let mut call = fx.call(method.clone(), to.text(&variable, segment).map_err(failed)?);
-            for (name, value) in headers {
-                call = call.header(name, value.text(&variable, str::to_owned).map_err(failed)?);
-            }
-            if let Some(json) = json {
-                call = call.json(&json.value(&variable).map_err(failed)?);
-            }
-            if let Some(body) = body {
-                call = call.body(body.text(&variable, str::to_owned).map_err(failed)?);
-            }
-            scope.slots[n].put(value_of(&call.await?)?);
+        Verb::Call(asked) => {
+            scope.slots[n].put(retry(&fx, asked.retries, || ask(scope, asked, &fx)).await?);
         }
         Verb::Respond { status, headers, json, text } => {
             let mut response = match (json, text) {
@@ -100,6 +92,39 @@ async fn perform(scope: &Scope<'_>, step: &Step, n: usize, fx: Fx<'_>, answer: &
         }
     }
     Ok(Wrote::Slot)
+}
+
+/// Makes the calls of a step and joins their answers to its value.
+async fn ask(scope: &Scope<'_>, asked: &Asked, fx: &Fx<'_>) -> Result<Value> {
+    let calls: Vec<Call<'_>> = asked.to.iter().map(|to| prepare(scope, asked, to, fx)).collect::<Result<_>>()?;
+    let list = |answers: Vec<Answer>| {
+        let values: Result<Vec<Value>> = answers.iter().map(value_of).collect();
+        values.map(|values| Value::List(Arc::new(values)))
+    };
+    match asked.join {
+        Join::All => list(fx.all(calls).await?),
+        Join::Quorum(needed) => list(fx.quorum(needed, calls).await?),
+        Join::One | Join::Race => value_of(&fx.race(calls).await?),
+        Join::FirstOk => value_of(&fx.first_ok(calls).await?),
+        Join::Hedge(after) => value_of(&fx.hedge(after, calls).await?),
+    }
+}
+
+/// A call with all its parts evaluated.
+fn prepare<'r>(scope: &Scope<'_>, asked: &Asked, to: &Template, fx: &Fx<'r>) -> Result<Call<'r>> {
+    let Asked { method, headers, json, body, .. } = asked;
+    let variable = |name: &str| scope.variable(name);
+    let mut call = fx.call(method.clone(), to.text(&variable, segment).map_err(failed)?);
+    for (name, value) in headers {
+        call = call.header(name, value.text(&variable, str::to_owned).map_err(failed)?);
+    }
+    if let Some(json) = json {
+        call = call.json(&json.value(&variable).map_err(failed)?);
+    }
+    if let Some(body) = body {
+        call = call.body(body.text(&variable, str::to_owned).map_err(failed)?);
+    }
+    Ok(call)
 }
 
 fn failed(why: String) -> Exit {

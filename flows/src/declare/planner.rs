@@ -1,6 +1,7 @@
 //! From a page's flow to a checked plan: every problem is found, and each names its place and what would be right.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cel::Env;
 use http::{HeaderName, Method};
@@ -12,6 +13,7 @@ use super::document::{FlowDoc, Tree, place};
 use super::expression::{Expr, Use, language};
 use super::template::{Shape, Template};
 use crate::graph::{Graph, GraphError, GraphNode, Head, check_slug};
+use crate::policy::RETRIES_MAX;
 
 /// A flow that can run.
 pub(super) struct Plan {
@@ -30,17 +32,46 @@ pub(super) struct Step {
 
 pub(super) enum Verb {
     /// Calls a target; its slot is the answer.
-    Call { method: Method, to: Template, headers: Vec<(String, Template)>, json: Option<Shape>, body: Option<Template> },
+    Call(Asked),
     /// Makes a value.
     Set(Shape),
     /// Answers the request.
     Respond { status: Option<Shape>, headers: Vec<(String, Template)>, json: Option<Shape>, text: Option<Template> },
 }
 
+/// What becomes of several calls of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// There is one call; its answer is the value.
+    One,
+    /// The answers are a list.
+    All,
+    Race,
+    FirstOk,
+    Quorum(usize),
+    Hedge(Duration),
+}
+
+/// The most calls one step may join.
+const JOINED_MAX: usize = 16;
+
+/// A call, with templates where its parts depend on slots.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) to: Vec<Template>,
+    pub(super) join: Join,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) json: Option<Shape>,
+    pub(super) body: Option<Template>,
+    pub(super) retries: u32,
+}
+
 const FLOW_KEYS: [&str; 7] = ["flow", "version", "owner", "deadline", "description", "steps", "respond"];
 const VERBS: [&str; 6] = ["get", "post", "put", "patch", "delete", "set"];
-const STEP_KEYS: [&str; 13] =
-    ["get", "post", "put", "patch", "delete", "set", "optional", "timeout", "json", "body", "headers", "when", "after"];
+const STEP_KEYS: [&str; 18] = [
+    "get", "post", "put", "patch", "delete", "set", "optional", "timeout", "retry", "race", "first_ok", "quorum",
+    "hedge", "json", "body", "headers", "when", "after",
+];
 const RESPOND_KEYS: [&str; 4] = ["status", "headers", "json", "text"];
 /// Names that are not for slots: CEL's own words, and what is there without a step.
 const RESERVED: [&str; 24] = [
@@ -303,6 +334,17 @@ impl Planner<'_> {
             None => {}
         }
         node.timeout = get("timeout").and_then(|tree| self.duration(&format!("{path}.timeout"), tree));
+        match get("retry").map(|tree| (&tree.value, tree.referenced)) {
+            Some((Tree::Number(more), at)) => match more.as_u64().and_then(|more| u32::try_from(more).ok()) {
+                Some(more @ 1..=RETRIES_MAX) => node.retries = more,
+                _ => {
+                    let message = format!("{path}.retry: a step may be tried again 1 to {RETRIES_MAX} times");
+                    self.problem(at, message, None);
+                }
+            },
+            Some((_, at)) => self.problem(at, format!("{path}.retry is a number"), Some("retry: 2".to_owned())),
+            None => {}
+        }
         let when = get("when").and_then(|tree| self.condition(n, &format!("{path}.when"), tree));
         node.conditional = get("when").is_some();
         if let Some(after) = get("after") {
@@ -325,17 +367,15 @@ impl Planner<'_> {
         verb.clone_into(&mut node.step);
         let place = format!("{path}.{verb}");
         let verb = if verb == "set" {
-            for key in ["json", "body", "headers"] {
+            for key in ["json", "body", "headers", "retry", "race", "first_ok", "quorum", "hedge"] {
                 if let Some(extra) = get(key) {
                     self.problem(extra.referenced, format!("{path}.{key} has no meaning beside `set`"), None);
                 }
             }
             self.shape(n, &place, value).map(Verb::Set)
         } else {
-            let to = self.template(n, &place, value);
-            if let Some(to) = &to {
-                self.target(&place, value.referenced, to, &mut node);
-            }
+            let to = self.targets_of(n, &place, value, &mut node);
+            let join = self.join(&path, verb, value, &entries);
             if let (Some(_), Some(body)) = (get("json"), get("body")) {
                 self.problem(body.referenced, format!("{path} sends `json` or `body`, not both"), None);
             }
@@ -343,15 +383,88 @@ impl Planner<'_> {
             let json = get("json").map(|tree| self.shape(n, &format!("{path}.json"), tree));
             let body = get("body").map(|tree| self.template(n, &format!("{path}.body"), tree));
             let method = Method::from_bytes(verb.to_ascii_uppercase().as_bytes()).unwrap_or_default();
-            to.map(|to| Verb::Call {
+            to.map(|to| Asked {
+                join,
                 method,
                 to,
                 headers: headers.unwrap_or_default(),
                 json: json.flatten(),
                 body: body.flatten(),
+                retries: node.retries,
             })
+            .map(Verb::Call)
         };
         (node, verb.map(|verb| Step { when, verb }))
+    }
+
+    /// One target, or a list of them.
+    fn targets_of(
+        &mut self,
+        n: usize,
+        path: &str,
+        tree: &Spanned<Tree>,
+        node: &mut GraphNode,
+    ) -> Option<Vec<Template>> {
+        let list: Vec<(String, &Spanned<Tree>)> = match &tree.value {
+            Tree::List(list) => list.iter().enumerate().map(|(at, item)| (format!("{path}.{at}"), item)).collect(),
+            _ => vec![(path.to_owned(), tree)],
+        };
+        if list.is_empty() || list.len() > JOINED_MAX {
+            self.problem(tree.referenced, format!("{path}: a step joins 1 to {JOINED_MAX} calls"), None);
+        }
+        let mut templates = Vec::new();
+        for (path, item) in list {
+            let to = self.template(n, &path, item)?;
+            self.target(&path, item.referenced, &to, node);
+            templates.push(to);
+        }
+        Some(templates)
+    }
+
+    /// What becomes of the answers, by the one modifier that says so.
+    fn join(&mut self, path: &str, verb: &str, calls: &Spanned<Tree>, entries: &[Entry<'_>]) -> Join {
+        let count = match &calls.value {
+            Tree::List(list) => Some(list.len()),
+            _ => None,
+        };
+        let mut join = if count.is_some() { Join::All } else { Join::One };
+        let mut said = 0;
+        for (key, value) in entries {
+            let name = key.value.as_str();
+            let path = format!("{path}.{name}");
+            let at = value.referenced;
+            join = match (name, &value.value) {
+                ("race", Tree::Bool(true)) => Join::Race,
+                ("first_ok", Tree::Bool(true)) => Join::FirstOk,
+                ("quorum", Tree::Number(needed)) => {
+                    let needed = needed.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                    if needed == 0 || needed > count.unwrap_or(0) {
+                        self.problem(at, format!("{path} is a number from 1 to that of the calls"), None);
+                    }
+                    Join::Quorum(needed)
+                }
+                ("hedge", _) => Join::Hedge(self.duration(&path, value).unwrap_or_default()),
+                ("race" | "first_ok", Tree::Bool(false)) => continue,
+                ("race" | "first_ok" | "quorum", other) => {
+                    self.problem(at, format!("{path} cannot be {}", other.kind()), None);
+                    continue;
+                }
+                _ => continue,
+            };
+            said += 1;
+            if said > 1 {
+                self.problem(key.referenced, format!("{path}: a step joins its calls in one way"), None);
+            }
+            if count.is_none() {
+                let help = Some(format!("{verb}: [\"a:/…\", \"b:/…\"]"));
+                self.problem(key.referenced, format!("{path} joins several calls, and there is one"), help);
+            }
+            if name == "hedge" && verb != "get" {
+                let help = Some("a hedged write may happen twice".to_owned());
+                self.problem(key.referenced, format!("{path} is for `get` only"), help);
+            }
+        }
+        join
     }
 
     /// `when` takes a bare expression, or one in `${ }`.
@@ -398,7 +511,9 @@ impl Planner<'_> {
                     let help = help.or_else(|| Some(format!("declare an upstream `{target}`")));
                     self.problem(at, format!("{path}: no upstream is called `{target}`"), help);
                 }
-                node.targets.push(target.to_owned());
+                if !node.targets.iter().any(|known| known == target) {
+                    node.targets.push(target.to_owned());
+                }
             }
             _ => {
                 let help = Some("a call goes to `target:/path`, where the target is an upstream's name".to_owned());

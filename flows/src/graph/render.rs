@@ -26,6 +26,9 @@ impl Graph {
                 if let Some(timeout) = node.timeout {
                     let _ = write!(line, "  within {timeout:?}");
                 }
+                if node.retries > 0 {
+                    let _ = write!(line, "  retries {}", node.retries);
+                }
                 if !node.targets.is_empty() {
                     let _ = write!(line, "  calls {}", node.targets.join(", "));
                 }
@@ -110,6 +113,7 @@ impl Graph {
                     "optional": node.optional,
                     "conditional": node.conditional,
                     "timeout_ms": node.timeout.map(ms),
+                    "retries": node.retries,
                     "targets": node.targets,
                     "doc": node.doc,
                     "line": node.line,
