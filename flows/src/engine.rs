@@ -9,7 +9,6 @@ use zerver_telemetry::event::NodeId;
 use zerver_telemetry::recorder::Log;
 
 use crate::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
-use crate::episode::Parking;
 use crate::journal::{Journal, Key};
 use crate::run::Shell;
 
@@ -62,17 +61,14 @@ pub struct Env {
     pub engine: Arc<Engine>,
     /// When the answer stops being of use; the flow's own deadline holds all the same.
     pub deadline: Option<Ticks>,
-    /// The handle of the [`Episode`](crate::episode::Episode) that measures `parent`, if one does: while the flow runs
-    /// the flow writes that node's states.
-    pub parking: Option<Parking>,
     /// Filled with the run's effects and answers, to replay it; none to save the work.
     pub journal: Option<Arc<Journal>>,
 }
 
 impl Env {
-    /// A run for the request itself, without deadline, episode or journal.
+    /// A run for the request itself, without deadline or journal.
     #[must_use]
     pub fn new(log: Log, engine: Arc<Engine>) -> Self {
-        Self { log, parent: NodeId::ROOT, engine, deadline: None, parking: None, journal: None }
+        Self { log, parent: NodeId::ROOT, engine, deadline: None, journal: None }
     }
 }

@@ -128,7 +128,7 @@ impl BoundFlow {
     /// # Cancel safety
     /// Dropping the future cancels every step and effect, which the timeline shows.
     pub fn run(&self, req: Req, env: Env) -> impl Future<Output = FlowOutcome> + Send + use<> {
-        let Env { log, parent, engine, deadline, parking, journal } = env;
+        let Env { log, parent, engine, deadline, journal } = env;
         let deadline = crate::deadline::earlier(deadline, req.deadline);
         let seed = log.trace_id().0 as u64;
         let opening = Opening {
@@ -142,21 +142,7 @@ impl BoundFlow {
             seed,
         };
         let flow = self.flow.clone();
-        async move {
-            let _delegated = parking.as_ref().map(|parking| {
-                parking.delegate(true);
-                Delegated(parking)
-            });
-            perform(&flow, &req, opening).await
-        }
-    }
-}
-
-struct Delegated<'p>(&'p crate::episode::Parking);
-
-impl Drop for Delegated<'_> {
-    fn drop(&mut self) {
-        self.0.delegate(false);
+        async move { perform(&flow, &req, opening).await }
     }
 }
 

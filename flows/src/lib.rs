@@ -7,7 +7,6 @@ mod response;
 pub mod graph;
 pub mod deadline;
 mod wake;
-pub mod episode;
 pub mod adapter;
 mod run;
 mod effect;

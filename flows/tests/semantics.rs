@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join};
 use serde_json::json;
 use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
-use zerver_flows::episode::{Episode, Parking};
 use zerver_flows::fake::{Done, Fake};
 use zerver_flows::journal::Got;
 use zerver_flows::replay::{Drift, replay};
@@ -432,22 +431,21 @@ async fn missing(req: &Req) -> Response {
     respond(a, a)
 }
 
-/// Runs a flow as a gateway does: the request's future is an episode of the root node.
+/// Runs a flow as a gateway does.
 async fn serve(recorder: &Recorder, flow: &Flow, deadline: Option<Duration>) -> u16 {
     let engine = Engine::new(Arc::new(Upstream(AtomicU32::new(0))));
     let bound = flow.bind(recorder.names());
     let recording = recorder.start(recorder.clock().now(), None, false);
-    let parking = Parking::new();
     let log = (*recording).clone();
     let deadline = deadline.map(|by| zerver_flows::deadline::later(recorder.clock(), recorder.clock().now(), by));
-    let env = Env { parking: Some(parking.clone()), deadline, ..Env::new(log.clone(), engine) };
+    let env = Env { deadline, ..Env::new(log, engine) };
     let request = async {
         tokio::task::yield_now().await;
         let outcome = bound.run(Req::get("/"), env).await;
         tokio::task::yield_now().await;
         outcome
     };
-    let outcome = Episode::new(request, log, NodeId::ROOT, parking.clone()).await;
+    let outcome = request.await;
     let status = outcome.result.map_or_else(|fail| fail.status, |response| response.status).as_u16();
     recording.finish(recorder.clock().now(), Outcome::Ok, status, Name::NONE);
     status

@@ -67,7 +67,7 @@ impl Effects {
     ///
     /// The effect's node is the first try. Each further one is a node of its own, for which the first one waits.
     async fn tries(&self, upstream: &Upstream, call: &HttpCall, traced: &Traced) -> Result<HttpAnswer, EffectError> {
-        let Traced { log, node: first, parent, name, occurrence } = traced;
+        let Traced { log, node: first, parent, name, occurrence, attempt: begun } = traced;
         let reads = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         let mut tried: Option<Picked> = None;
         let mut node = *first;
@@ -114,7 +114,7 @@ impl Effects {
             attempt += 1;
             let at = log.now();
             let mut opening = Opening::running(*name, NodeKind::Effect, *parent).in_state(Cause::Io, upstream.id);
-            opening.attempt = attempt;
+            opening.attempt = begun + attempt - 1;
             opening.occurrence = *occurrence;
             opening.after = Some(*first);
             node = log.open(at, opening);
