@@ -160,6 +160,12 @@ impl Exchange {
         }
     }
 
+    /// How it ended, as far as that is known.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.ended.map(|ended| ended.outcome)
+    }
+
     /// Whether the client left before its answer.
     #[must_use]
     pub fn is_client_gone(&self) -> bool {

@@ -10,6 +10,7 @@ use zerver_telemetry::metrics::{Metrics, Sink, Source, catalog};
 use zerver_telemetry::names::{Name, Names};
 use zerver_telemetry::recorder::Recorder;
 
+use crate::admission::GateState;
 use crate::keys::Keys;
 use crate::plan::Plan;
 
@@ -116,19 +117,28 @@ impl Source for Live {
         for (result, count) in ["rejected", "loaded"].iter().zip(&self.reloads) {
             out.put(catalog::CONFIG_RELOADS, &[result], count.load(Relaxed) as f64);
         }
+        for (name, gate) in &plan.gates {
+            limit(out, name, &gate.state());
+        }
         for upstream in plan.upstreams.values() {
             let name = upstream.name.as_str();
             let state = upstream.state();
-            out.put(catalog::LIMIT_IN_USE, &[name], f64::from(state.gate.in_use));
-            out.put(catalog::LIMIT_CAPACITY, &[name], f64::from(state.gate.limit.current));
-            out.put(catalog::LIMIT_WAITING, &[name], state.gate.waiting.values().sum::<usize>() as f64);
-            for (reason, by_class) in &state.gate.shed_total {
-                out.put(catalog::LIMIT_REFUSED, &[name, reason], by_class.values().sum::<u64>() as f64);
-            }
+            limit(out, name, &state.gate);
+            out.put(catalog::RETRY_BUDGET, &[name], state.retry_budget);
             for peer in &state.peers {
                 out.put(catalog::UPSTREAM_IN_FLIGHT, &[name, &peer.peer], f64::from(peer.in_flight));
                 out.put(catalog::UPSTREAM_HEALTHY, &[name, &peer.peer], f64::from(u8::from(!peer.resting)));
             }
         }
+    }
+}
+
+/// What there is to count of a gate.
+fn limit(out: &mut Sink, name: &str, gate: &GateState) {
+    out.put(catalog::LIMIT_IN_USE, &[name], f64::from(gate.in_use));
+    out.put(catalog::LIMIT_CAPACITY, &[name], f64::from(gate.limit.current));
+    out.put(catalog::LIMIT_WAITING, &[name], gate.waiting.values().sum::<usize>() as f64);
+    for (reason, by_class) in &gate.shed_total {
+        out.put(catalog::LIMIT_REFUSED, &[name, reason], by_class.values().sum::<u64>() as f64);
     }
 }

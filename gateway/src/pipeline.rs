@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use zerver_telemetry::event::{Cause, NodeId};
 use zerver_telemetry::names::Name;
 
-use crate::admission::{Ask, Permit, TenantKey};
+use crate::admission::{Ask, Gate, Permit, TenantKey};
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::keys::Keys;
@@ -44,6 +44,8 @@ pub struct Entered {
     pub route: Arc<Route>,
     /// The values of the path's parameters.
     pub params: Vec<(String, String)>,
+    /// The seat of the route's own gate.
+    pub permit: Option<Permit>,
     /// The seat at its upstream, for proxy routes.
     pub seat: Option<(Arc<Upstream>, Permit)>,
 }
@@ -94,14 +96,19 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
         exchange.add_headers(fields);
     }
 
-    // A seat at the upstream. Flows take theirs effect by effect.
+    // A seat at the route's own gate, and one at the upstream. The calls of a flow take theirs as they are made.
+    let permit = match &route.gate {
+        Some(gate) => Some(seat(gate, route.gate_name, keys, exchange, &route, tenant.as_deref()).await?),
+        None => None,
+    };
     let seat = match &route.target {
         Target::Upstream(upstream) => {
-            Some((Arc::clone(upstream), seat(upstream, keys, exchange, &route, tenant.as_deref()).await?))
+            let taken = seat(&upstream.gate, upstream.id, keys, exchange, &route, tenant.as_deref()).await?;
+            Some((Arc::clone(upstream), taken))
         }
         Target::Flow(_) | Target::Reply(_) => None,
     };
-    Ok(Entered { route, params, seat })
+    Ok(Entered { route, params, permit, seat })
 }
 
 /// Whose quota a request counts against.
@@ -143,24 +150,25 @@ fn find(plan: &Plan, head: Head<'_>) -> Result<(Arc<Route>, Params), Error> {
     }
 }
 
-/// Takes a seat at the upstream's gate, waiting as long as the gate's queue allows.
+/// Takes a seat at a gate, waiting as long as the gate's queue allows.
 async fn seat(
-    upstream: &Upstream,
+    gate: &Arc<Gate>,
+    name: Name,
     keys: &Keys,
     exchange: &Exchange,
     route: &Route,
     tenant: Option<&str>,
 ) -> Result<Permit, Error> {
     let tenant = tenant.map_or_else(TenantKey::default, |name| TenantKey::unverified(name.as_bytes()));
-    let ask = || Ask { class: route.class, tenant, deadline: exchange.deadline };
-    let log = exchange.log();
-    if let Some(permit) = upstream.gate.try_enter(&ask()) {
+    let ask = Ask { class: route.class, tenant, deadline: exchange.deadline };
+    if let Some(permit) = gate.try_enter(&ask) {
         return Ok(permit);
     }
-    log.attr_int(NodeId::ROOT, keys.in_flight, i64::from(upstream.gate.in_use()));
-    log.attr_int(NodeId::ROOT, keys.waiting, upstream.gate.waiting() as i64);
-    exchange.waiting(Cause::Permit, upstream.id, None);
-    let seat = upstream.gate.enter(&ask()).await;
+    let log = exchange.log();
+    log.attr_int(NodeId::ROOT, keys.in_flight, i64::from(gate.in_use()));
+    log.attr_int(NodeId::ROOT, keys.waiting, gate.waiting() as i64);
+    exchange.waiting(Cause::Permit, name, None);
+    let seat = gate.enter(&ask).await;
     exchange.waiting(Cause::Io, Name::NONE, None);
     seat.map_err(|shed| Error::Shed {
         reason: shed.reason.as_str(),

@@ -19,9 +19,10 @@ use zerver_telemetry::sampling::SamplingSettings;
 use zerver_telemetry::span::SpanSettings;
 
 use self::listeners::{check_listeners, check_upstream};
-use self::routes::Known;
+use self::routes::{Known, gate_name};
 pub use self::served::{Route, RouteLine, Target, Tenant};
-use crate::config::document::Document;
+use crate::admission::Gate;
+use crate::config::document::{self, Document};
 use crate::config::problem::{Problem, suggestion};
 use crate::effects::Effects;
 use crate::keys::Keys;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The rate limits, by name.
     pub rate_limits: BTreeMap<String, Arc<RateLimit>>,
+    /// The gates of single routes, by name, with the settings they were opened with.
+    pub gates: BTreeMap<String, Arc<Gate>>,
     /// The flows, by name.
     pub flows: BTreeMap<String, BoundFlow>,
     /// Who performs the flows' effects.
@@ -98,7 +101,8 @@ impl Plan {
             }
         }
         let flows = flows(&document, makings, &upstreams, &mut problems);
-        let known = Known { upstreams: &upstreams, rate_limits: &rate_limits, flows: &flows, names };
+        let gates = gates(&document, makings);
+        let known = Known { upstreams: &upstreams, rate_limits: &rate_limits, flows: &flows, gates: &gates, names };
         let routes = routes::table(&document, &known, &mut problems);
         let Some(routes) = routes.filter(|_| problems.is_empty()) else {
             problems.sort_by_key(|problem| problem.place.map(|place| (place.line, place.column)));
@@ -107,7 +111,7 @@ impl Plan {
         let effects = Effects::new(upstreams.values().cloned(), makings.keys);
         let version = before.map_or(1, |plan| plan.version + 1);
         let engine = Engine::new(Arc::new(effects));
-        Ok(Self { version, document, routes, upstreams, rate_limits, flows, engine })
+        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine })
     }
 }
 
@@ -152,6 +156,27 @@ impl Plan {
             })
             .collect()
     }
+}
+
+/// The gates of routes that have one of their own: flow routes, and whoever asks for one.
+fn gates(document: &Document, makings: &Makings<'_>) -> BTreeMap<String, Arc<Gate>> {
+    let settings = |document: &Document, name: &str| {
+        let route = document.routes.iter().find(|route| gate_name(&route.name) == name)?;
+        let is_flow = matches!(route.to, document::Target::Flow(_));
+        (is_flow || route.admission.is_some()).then(|| route.admission.unwrap_or_default())
+    };
+    let names = document.routes.iter().map(|route| gate_name(&route.name));
+    names
+        .filter_map(|name| {
+            let wanted = settings(document, &name)?;
+            let kept = makings
+                .before
+                .filter(|before| settings(&before.document, &name) == Some(wanted))
+                .and_then(|before| before.gates.get(&name).cloned());
+            let gate = kept.unwrap_or_else(|| Gate::new(name.as_str(), &wanted, makings.clock.clone()));
+            Some((name, gate))
+        })
+        .collect()
 }
 
 /// The flows of the program and of the page, bound to the recorder's names.

@@ -44,7 +44,8 @@ pub const PAGES: &[(&str, &str, &str)] = &[
     ("GET", "/timelines/{trace_id}", "the timelines of one trace"),
     ("GET", "/compare?route=&a=&b=", "slow against fast requests; a and b are ranges of milliseconds such as 1-20"),
     ("GET", "/in-flight", "requests that have not ended, the oldest first"),
-    ("GET", "/upstreams", "limits, queues and peers"),
+    ("GET", "/upstreams", "upstreams: limits, queues, retry budgets and peers"),
+    ("GET", "/limits", "every concurrency limit with its queue: those of upstreams and those of routes"),
     ("GET", "/rate-limits", "rate limits and how many keys they hold"),
     ("GET", "/routes", "the routes in their order of precedence"),
     ("GET", "/flows", "the flows with their graphs"),
@@ -103,6 +104,11 @@ impl Pages {
             "/compare" => self.compare(query),
             "/in-flight" => json(&live.recorder.running()),
             "/upstreams" => json(&live.plan().upstreams.values().map(|up| up.state()).collect::<Vec<_>>()),
+            "/limits" => {
+                let plan = live.plan();
+                let of_upstreams = plan.upstreams.values().map(|upstream| upstream.gate.state());
+                json(&of_upstreams.chain(plan.gates.values().map(|gate| gate.state())).collect::<Vec<_>>())
+            }
             "/rate-limits" => json(&live.plan().rate_limits.values().map(|limit| limit.state()).collect::<Vec<_>>()),
             "/routes" => json(&live.plan().route_list()),
             "/flows" => {

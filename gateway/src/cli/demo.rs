@@ -47,6 +47,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// More workers than processors: a step that computes must not keep the others from noticing their answers.
 const WORKERS: usize = 4;
 
+/// What is not compared, at the beginning.
+const WARM_UP: Duration = Duration::from_secs(2);
+
 /// How long the demo runs where there is no terminal and nothing was said.
 const WITHOUT_TERMINAL: Duration = Duration::from_secs(15);
 
@@ -92,6 +95,11 @@ async fn timed(arguments: &Arguments, time: Duration) -> ExitCode {
     ));
     out::note(format!("injected: {}: {}", arguments.fault.name(), arguments.fault.about()));
     demo.send(arguments.rate);
+    // The first connections are made, the first pages touched: slow for a reason that nobody asked about.
+    tokio::time::sleep(WARM_UP).await;
+    let live = Arc::clone(&demo.gateway.live);
+    live.collector.flush();
+    let warm = live.store.snapshot().last().map_or(0, |timeline| timeline.seq);
     tokio::select! {
         () = tokio::time::sleep(time) => {}
         _ = tokio::signal::ctrl_c() => out::note("stopping early"),
@@ -105,10 +113,11 @@ async fn timed(arguments: &Arguments, time: Duration) -> ExitCode {
             tally.held_back.load(Relaxed)
         ));
     }
-    let live = Arc::clone(&demo.gateway.live);
     let compared = tokio::task::spawn_blocking(move || {
         live.collector.flush();
-        explain::compare(&live.store.snapshot(), Some("checkout"), &Cohorts::SlowVersusFast)
+        let mut kept = live.store.snapshot();
+        kept.retain(|timeline| timeline.seq > warm);
+        explain::compare(&kept, Some("checkout"), &Cohorts::SlowVersusFast)
     });
     let code = match compared.await {
         Ok(comparison) => {

@@ -283,6 +283,10 @@ pub struct Route {
     #[serde(default, with = "duration::optional")]
     #[schemars(schema_with = "duration::schema")]
     pub timeout: Option<Duration>,
+    /// How many of its requests may be served at once. A flow route has a limit that finds itself unless told otherwise; a
+    /// proxy route has that of its upstream, and one of its own only when this is given.
+    #[serde(default)]
+    pub admission: Option<admission::Settings>,
     /// Its priority when not everything can be served (default `interactive`).
     #[serde(default)]
     pub priority: admission::Class,

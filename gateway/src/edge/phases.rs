@@ -11,12 +11,13 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
-use zerver_telemetry::event::NodeId;
+use zerver_telemetry::event::{NodeId, Outcome};
 
 use super::proxying::Proxying;
 use super::stream::Connection;
 use super::timekeeper;
 use super::{answer, failure};
+use crate::admission::{self, Permit};
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::live::Live;
@@ -36,6 +37,8 @@ pub(crate) struct Ctx {
     /// The configuration that serves this request to its end, whatever is reloaded meanwhile.
     pub(crate) plan: Arc<Plan>,
     pub(crate) proxying: Option<Proxying>,
+    /// The seat of the route's own gate, while a request is proxied.
+    permit: Option<Permit>,
     conn: Option<Arc<Connection>>,
     is_h1: bool,
     body_in: u64,
@@ -102,6 +105,7 @@ impl ProxyHttp for Phases {
             exchange: None,
             plan: self.live.plan(),
             proxying: None,
+            permit: None,
             conn: None,
             is_h1: false,
             body_in: 0,
@@ -160,6 +164,7 @@ impl ProxyHttp for Phases {
                 return written.map(|()| true);
             }
         };
+        let permit = entered.permit;
         let done = match &entered.route.target {
             Target::Reply(reply) => answer::give(session, &mut exchange, reply.clone()).await.map(|()| true),
             Target::Flow(flow) => {
@@ -173,6 +178,12 @@ impl ProxyHttp for Phases {
                 Ok(false)
             }
         };
+        match permit {
+            // A proxied request has only begun.
+            Some(permit) if ctx.proxying.is_some() => ctx.permit = Some(permit),
+            Some(permit) => permit.done(seen_by_limit(&exchange)),
+            None => {}
+        }
         ctx.exchange = Some(exchange);
         done
     }
@@ -342,10 +353,23 @@ impl ProxyHttp for Phases {
         if let Some(proxying) = ctx.proxying.take() {
             proxying.finish(exchange, status);
         }
+        if let Some(permit) = ctx.permit.take() {
+            permit.done(seen_by_limit(exchange));
+        }
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &PingoraError) -> bool {
         true
+    }
+}
+
+/// How a request went, for the limit that let it in.
+fn seen_by_limit(exchange: &Exchange) -> admission::Outcome {
+    match exchange.outcome() {
+        Some(Outcome::Ok) => admission::Outcome::Good,
+        Some(Outcome::Timeout) => admission::Outcome::Timeout,
+        Some(Outcome::Cancelled) | None => admission::Outcome::ClientGone,
+        Some(Outcome::Error | Outcome::Refused | Outcome::Skipped) => admission::Outcome::Failed,
     }
 }
 

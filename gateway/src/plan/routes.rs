@@ -9,6 +9,7 @@ use zerver_flows::BoundFlow;
 use zerver_telemetry::names::Names;
 
 use super::served::{Route, Target, Tenant};
+use crate::admission::Gate;
 use crate::config::document::{self, Document};
 use crate::config::placed::Placed;
 use crate::config::problem::{Problem, suggestion};
@@ -23,12 +24,18 @@ pub(super) struct Known<'k> {
     pub(super) upstreams: &'k BTreeMap<String, Arc<Upstream>>,
     pub(super) rate_limits: &'k BTreeMap<String, Arc<RateLimit>>,
     pub(super) flows: &'k BTreeMap<String, BoundFlow>,
+    pub(super) gates: &'k BTreeMap<String, Arc<Gate>>,
     pub(super) names: &'k Names,
+}
+
+/// The name of a route's own gate.
+pub(super) fn gate_name(route: &str) -> String {
+    format!("route {route}")
 }
 
 /// The table of the page's routes; none when a problem was found.
 pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<Problem>) -> Option<Table<Arc<Route>>> {
-    let Known { upstreams, rate_limits, flows, names } = *known;
+    let Known { upstreams, rate_limits, flows, names, .. } = *known;
     let before = problems.len();
     let mut list = Vec::new();
     for (n, page) in document.routes.iter().enumerate() {
@@ -44,6 +51,8 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
             id: names.intern(&page.name),
             text: (*page.name).clone(),
             template: names.intern(&page.matches.path),
+            gate: known.gates.get(&gate_name(&page.name)).cloned(),
+            gate_name: names.intern(&gate_name(&page.name)),
             target: match target(&page.to, upstreams, flows, problems) {
                 Some(target) => target,
                 None => continue,

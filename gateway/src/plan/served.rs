@@ -7,7 +7,7 @@ use http::HeaderName;
 use zerver_flows::BoundFlow;
 use zerver_telemetry::names::Name;
 
-use crate::admission::Class;
+use crate::admission::{Class, Gate};
 use crate::rate::RateLimit;
 use crate::reply::Reply;
 use crate::upstream::Upstream;
@@ -22,6 +22,10 @@ pub struct Route {
     pub template: Name,
     /// What answers.
     pub target: Target,
+    /// Who may be served at once, besides the upstream's own limit.
+    pub gate: Option<Arc<Gate>>,
+    /// The same name for timelines.
+    pub gate_name: Name,
     /// The rate limits that count it.
     pub rate_limits: Vec<Arc<RateLimit>>,
     /// Time for the whole request.
