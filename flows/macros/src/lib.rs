@@ -3,6 +3,7 @@
 use proc_macro::TokenStream;
 
 mod attribute;
+mod line;
 mod flow;
 mod step;
 
