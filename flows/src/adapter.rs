@@ -8,8 +8,6 @@ use zerver_telemetry::event::NodeId;
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Log;
 
-use crate::exit::Fail;
-
 /// One HTTP call a step asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpCall {
@@ -99,17 +97,6 @@ impl EffectError {
             Self::Timeout => "upstream_timeout",
             Self::Refused(_) => "upstream_refused",
             Self::TooLarge { .. } => "upstream_too_large",
-        }
-    }
-
-    /// The failure it is for the step.
-    pub(crate) fn to_fail(&self) -> Fail {
-        let detail = self.to_string();
-        match self {
-            Self::UnknownTarget(_) | Self::BadCall(_) => Fail::internal(self.code(), detail),
-            Self::Timeout => Fail::timeout(self.code(), detail),
-            Self::Refused(_) => Fail { status: StatusCode::SERVICE_UNAVAILABLE, ..Fail::upstream(self.code(), detail) },
-            Self::Connect(_) | Self::Broken(_) | Self::TooLarge { .. } => Fail::upstream(self.code(), detail),
         }
     }
 }

@@ -2,17 +2,7 @@
 
 use std::time::Duration;
 
-use zerver_telemetry::clock::{Clock, Ticks};
-
-/// The moment `by` after `from`, exact to a billionth of `by`.
-#[must_use]
-pub fn later(clock: &Clock, from: Ticks, by: Duration) -> Ticks {
-    // A clock's ticks are nanoseconds times a constant, which this long stretch measures.
-    const STRETCH: u64 = 1 << 40;
-    let nanos = u128::from(clock.nanos_between(Ticks(0), Ticks(STRETCH)).max(1));
-    let ticks = by.as_nanos().saturating_mul(u128::from(STRETCH)) / nanos;
-    Ticks(from.0.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX)))
-}
+use zerver_telemetry::clock::Ticks;
 
 /// The earlier of two moments, where none means never.
 #[must_use]
@@ -45,19 +35,6 @@ pub fn parse(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn later_is_undone_by_between() {
-        for clock in [Clock::manual(), Clock::real()] {
-            let now = clock.now();
-            for ms in [0, 1, 40, 300, 86_400_000] {
-                let by = Duration::from_millis(ms);
-                let back = clock.between(now, later(&clock, now, by));
-                assert!(back.abs_diff(by) <= Duration::from_micros(1), "{by:?} came back as {back:?}");
-            }
-            assert!(later(&clock, now, Duration::MAX) > now);
-        }
-    }
 
     #[test]
     fn durations_are_read_with_their_unit() {

@@ -1,5 +1,6 @@
 //! Flows from configuration: YAML steps and CEL expressions become the same graph, run by the same driver.
 
+mod problem;
 mod document;
 mod expression;
 mod template;
@@ -9,26 +10,7 @@ mod builtin;
 use crate::flow::Flow;
 
 pub use document::FlowDoc;
-
-/// Something wrong with a flow in the configuration, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// What is wrong.
-    pub message: String,
-    /// What would be right, where that can be said.
-    pub help: Option<String>,
-    /// The line, from 1; 0 when it is not known.
-    pub line: u32,
-    /// The column, from 1; 0 when it is not known.
-    pub column: u32,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
-        self.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
-    }
-}
+pub use problem::Problem;
 
 /// Loads a flow from its place in a page of configuration. `targets` are the upstreams that the page declares.
 ///

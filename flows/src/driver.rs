@@ -1,7 +1,7 @@
 //! The one driver: polls the nodes whose inputs are there, and writes to the timeline what they wait for.
 //!
 //! It performs nothing itself and knows no runtime: the present moment comes from the request's log, everything else
-//! from the run's [`Shell`](crate::run::Shell). Rust flows, flows from configuration, tests and replays all use it.
+//! from the run's shell. Rust flows, flows from configuration, tests and replays all use it.
 
 use std::any::Any;
 use std::future::Future;
@@ -207,7 +207,7 @@ impl Drive<'_, '_> {
         let cell = &run.cells[step];
         cell.node.store(id.0, Relaxed);
         if let Some(by) = node.timeout {
-            cell.due.store(crate::deadline::later(&run.clock, ready, by).0, Relaxed);
+            cell.due.store(run.clock.after(ready, by).0, Relaxed);
         }
         self.started |= 1 << step;
     }

@@ -1,6 +1,5 @@
 //! What a step may ask of the world: calls to named targets, time, randomness, a pause, an early answer.
 
-use std::future::IntoFuture;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +11,7 @@ use serde::de::DeserializeOwned;
 use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::NodeId;
 
-use crate::deadline::{earlier, later};
+use crate::deadline::earlier;
 use crate::exit::{Exit, Fail, Result};
 use crate::journal::{Entry, Got, Key};
 use crate::response::Response;
@@ -20,8 +19,15 @@ use crate::run::{Run, StepCell};
 
 mod flight;
 
-use flight::State;
 pub use flight::{Effect, Sleep};
+
+impl Run {
+    /// The hands of one of its steps.
+    #[must_use]
+    pub fn fx(&self, step: usize) -> Fx<'_> {
+        Fx::new(self, step)
+    }
+}
 
 /// A step's hands: everything outside the process goes through it, so that it can be measured, faked and replayed.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +54,7 @@ impl<'r> Fx<'r> {
     pub(crate) fn has_time_for(&self, wait: Duration) -> bool {
         let due = self.cell().due.load(Relaxed);
         let end = earlier(self.run.deadline, (due != 0).then_some(Ticks(due)));
-        end.is_none_or(|end| later(&self.run.clock, self.run.log.now(), wait) < end)
+        end.is_none_or(|end| self.run.clock.after(self.run.log.now(), wait) < end)
     }
 
     /// From now on the step's effects are those of another try: counted from the start, so that their keys stay.
@@ -103,12 +109,6 @@ impl<'r> Fx<'r> {
             any_status: false,
             wrong: None,
         }
-    }
-
-    /// Waits for `time`. The step is parked on a timer meanwhile.
-    #[must_use = "a pause is made when it is awaited"]
-    pub fn sleep(&self, time: Duration) -> Sleep<'r> {
-        Sleep { fx: *self, time, timer: None }
     }
 
     /// The wall-clock moment. Recorded, so that a replay reads the same.
@@ -273,15 +273,6 @@ impl<'r> Call<'r> {
     pub fn any_status(mut self) -> Self {
         self.any_status = true;
         self
-    }
-}
-
-impl<'r> IntoFuture for Call<'r> {
-    type Output = Result<Answer>;
-    type IntoFuture = Effect<'r>;
-
-    fn into_future(self) -> Effect<'r> {
-        Effect(State::Asked(Box::new(self)))
     }
 }
 

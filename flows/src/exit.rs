@@ -110,6 +110,21 @@ impl Fail {
         }
     }
 
+    /// The failure that an effect's error is for the step.
+    pub(crate) fn from_effect(error: &EffectError) -> Self {
+        let detail = error.to_string();
+        match error {
+            EffectError::UnknownTarget(_) | EffectError::BadCall(_) => Self::internal(error.code(), detail),
+            EffectError::Timeout => Self::timeout(error.code(), detail),
+            EffectError::Refused(_) => {
+                Self { status: StatusCode::SERVICE_UNAVAILABLE, ..Self::upstream(error.code(), detail) }
+            }
+            EffectError::Connect(_) | EffectError::Broken(_) | EffectError::TooLarge { .. } => {
+                Self::upstream(error.code(), detail)
+            }
+        }
+    }
+
     /// A failure for want of time: status 504.
     #[must_use]
     pub fn timeout(code: &'static str, detail: impl Into<String>) -> Self {
@@ -157,7 +172,7 @@ impl From<Fail> for Exit {
 impl<E: Error + Send + Sync + 'static> From<E> for Exit {
     fn from(error: E) -> Self {
         match (&error as &dyn Any).downcast_ref::<EffectError>() {
-            Some(effect) => effect.to_fail().into(),
+            Some(effect) => Fail::from_effect(effect).into(),
             None => {
                 let mut text = error.to_string();
                 let mut source = error.source();

@@ -112,7 +112,7 @@ impl Fake {
             parent: NodeId::ROOT,
             shell: stage.shell(self),
             journal: Some(Arc::clone(&journal)),
-            deadline: self.deadline.map(|by| crate::deadline::later(stage.time.clock(), recording.now(), by)),
+            deadline: self.deadline.map(|by| stage.time.clock().after(recording.now(), by)),
             seed: recording.trace_id().0 as u64,
         };
         let outcome = stage.time.run(perform(flow, &req, opening)).unwrap_or_else(|| FlowOutcome {

@@ -4,6 +4,7 @@
 mod exit;
 mod request;
 mod response;
+mod respond;
 pub mod graph;
 pub mod deadline;
 mod wake;

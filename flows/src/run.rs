@@ -15,7 +15,6 @@ use zerver_telemetry::recorder::Log;
 
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
 use crate::deadline::earlier;
-use crate::effect::Fx;
 use crate::exit::Fail;
 use crate::graph::Graph;
 use crate::journal::{Journal, Key};
@@ -104,7 +103,7 @@ impl Run {
         let Opening { graph, names, log, parent, shell, journal, deadline, seed } = opening;
         let clock = log.recorder().clock().clone();
         let started = log.now();
-        let own = graph.deadline().map(|by| crate::deadline::later(&clock, started, by));
+        let own = graph.deadline().map(|by| clock.after(started, by));
         let cells = graph.nodes().iter().map(|_| StepCell::new(&clock)).collect();
         Self {
             graph,
@@ -122,12 +121,6 @@ impl Run {
             last: AtomicU32::new(u32::MAX),
             clock,
         }
-    }
-
-    /// The hands of step number `step`.
-    #[must_use]
-    pub fn fx(&self, step: usize) -> Fx<'_> {
-        Fx::new(self, step)
     }
 
     /// Why step `name` failed, if it was optional and did.

@@ -37,7 +37,7 @@ impl VirtualTime {
 
     /// Ready after `wait`.
     pub(crate) fn timer(self: &Arc<Self>, wait: Duration) -> BoxFuture<'static, ()> {
-        let due = crate::deadline::later(&self.clock, self.clock.now(), wait);
+        let due = self.clock.after(self.clock.now(), wait);
         Box::pin(Timer { time: Arc::clone(self), id: self.next.fetch_add(1, Relaxed), due })
     }
 

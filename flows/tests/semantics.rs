@@ -437,7 +437,7 @@ async fn serve(recorder: &Recorder, flow: &Flow, deadline: Option<Duration>) -> 
     let bound = flow.bind(recorder.names());
     let recording = recorder.start(recorder.clock().now(), None, false);
     let log = (*recording).clone();
-    let deadline = deadline.map(|by| zerver_flows::deadline::later(recorder.clock(), recorder.clock().now(), by));
+    let deadline = deadline.map(|by| recorder.clock().after(recorder.clock().now(), by));
     let env = Env { deadline, ..Env::new(log, engine) };
     let request = async {
         tokio::task::yield_now().await;

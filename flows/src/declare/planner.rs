@@ -8,9 +8,9 @@ use http::{HeaderName, Method};
 use serde_json::Value as Json;
 use serde_saphyr::{Location, Spanned};
 
-use super::Problem;
 use super::document::{FlowDoc, Tree, place};
 use super::expression::{Expr, Use, language};
+use super::problem::Problem;
 use super::template::{Shape, Template};
 use crate::graph::{Graph, GraphError, GraphNode, Head, check_slug};
 

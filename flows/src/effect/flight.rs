@@ -1,6 +1,6 @@
 //! A call in the air and a pause: from the first poll to the end, each measured as a part of its step.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,22 +17,39 @@ use zerver_telemetry::recorder::Opening;
 
 use super::{Answer, Call, Fx};
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
-use crate::deadline::{earlier, later};
+use crate::deadline::earlier;
 use crate::exit::{Fail, Result};
 use crate::journal::{Entry, Got, Key, hash, line};
 use crate::wake::Stamp;
 
+impl<'r> Fx<'r> {
+    /// Waits for `time`. The step is parked on a timer meanwhile.
+    #[must_use = "a pause is made when it is awaited"]
+    pub fn sleep(&self, time: Duration) -> Sleep<'r> {
+        Sleep { fx: *self, time, timer: None }
+    }
+}
+
+impl<'r> IntoFuture for Call<'r> {
+    type Output = Result<Answer>;
+    type IntoFuture = Effect<'r>;
+
+    fn into_future(self) -> Effect<'r> {
+        Effect(State::Asked(Box::new(self)))
+    }
+}
+
 /// A call in the air. It begins with its first poll and ends, cancelled, when it is dropped.
 #[must_use = "a call is made when it is awaited"]
-pub struct Effect<'r>(pub(super) State<'r>);
+pub struct Effect<'r>(State<'r>);
 
-pub(super) enum State<'r> {
+enum State<'r> {
     Asked(Box<Call<'r>>),
     Flying(Box<Flight<'r>>),
     Ended,
 }
 
-pub(super) struct Flight<'r> {
+struct Flight<'r> {
     fx: Fx<'r>,
     key: Key,
     asked: String,
@@ -82,7 +99,7 @@ impl<'r> Call<'r> {
         });
         let due = cell.due.load(Relaxed);
         let mut deadline = earlier(run.deadline, (due != 0).then_some(Ticks(due)));
-        deadline = earlier(deadline, self.timeout.map(|by| later(&run.clock, now, by)));
+        deadline = earlier(deadline, self.timeout.map(|by| run.clock.after(now, by)));
         let call = HttpCall {
             target: target.to_owned(),
             method: self.method,
@@ -130,7 +147,7 @@ impl Future for Effect<'_> {
             let State::Asked(call) = std::mem::replace(&mut self.0, State::Ended) else { unreachable!("just matched") };
             match call.launch() {
                 Ok(flight) => self.0 = State::Flying(Box::new(flight)),
-                Err(error) => return Poll::Ready(Err(error.to_fail().into())),
+                Err(error) => return Poll::Ready(Err(Fail::from_effect(&error).into())),
             }
         }
         let State::Flying(flight) = &mut self.0 else {
@@ -180,7 +197,7 @@ impl Flight<'_> {
             }
             Ok(HttpAnswer { status, headers, body }) => Ok(Answer { status, headers, body, asked }),
             Err(error) => {
-                let fail = error.to_fail();
+                let fail = Fail::from_effect(&error);
                 let detail = format!("{asked}: {error}");
                 Err(fail.with_detail(detail).into())
             }
