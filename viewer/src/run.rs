@@ -106,7 +106,11 @@ impl Threads {
         let ingest = Ingest { engine: engine.clone(), clock: clock.clone(), out: out.clone(), stop: Arc::clone(&stop) };
         let reader = thread::Builder::new().name("viewer-source".into()).spawn(move || ingest.run(source))?;
         let (at, engine, out) = (Arc::clone(&desk), engine.clone(), out.clone());
-        let worker = thread::Builder::new().name("viewer-compare".into()).spawn(move || at.work(&engine, &out))?;
+        let worker = thread::Builder::new().name("viewer-compare".into()).spawn(move || {
+            at.work(&engine, |generation, comparison| {
+                out.send(Msg::Compared { generation, comparison: Arc::new(comparison) }).is_ok()
+            });
+        })?;
         Ok(Self { stop, desk, reader: Some(reader), worker: Some(worker) })
     }
 

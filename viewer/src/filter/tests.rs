@@ -1,7 +1,11 @@
 //! The filter language against one known request, and against any text.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
+use super::term::Pattern;
 use super::*;
 use crate::sample::{engine, sample};
 
@@ -139,4 +143,12 @@ proptest! {
         let fits = Pattern::new(&starred).fits(&around);
         prop_assert!(fits);
     }
+}
+
+#[test]
+fn a_route_name_with_blanks_is_quoted() {
+    assert_eq!(
+        [quoted("a-b/c.d_e"), quoted("a b"), quoted("a\"b"), quoted("")],
+        ["a-b/c.d_e", "\"a b\"", "\"a*b\"", "\"\""]
+    );
 }

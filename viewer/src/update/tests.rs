@@ -6,8 +6,11 @@ use super::*;
 use crate::engine::Engine;
 use crate::headless::start;
 use crate::ingest::{Arrival, Link};
-use crate::model::RequestSort;
+use crate::keys::Screen;
+use crate::layout;
+use crate::model::{Choice, RequestSort};
 use crate::options::Options;
+use crate::row::Row;
 use crate::sample::{engine, sample};
 use crate::source::{Counters, Gateway};
 
@@ -336,12 +339,4 @@ fn copying_gives_the_trace_or_the_report() {
     let mut model = filled();
     assert!(matches!(&press(&mut model, "y")[..], [Effect::Copy(text)] if text.contains("timelines of quote")));
     assert!(matches!(&press(&mut model, "2 y")[..], [Effect::Copy(text)] if text.len() == 32));
-}
-
-#[test]
-fn a_route_name_with_blanks_is_quoted() {
-    assert_eq!(
-        [quoted("a-b/c.d_e"), quoted("a b"), quoted("a\"b"), quoted("")],
-        ["a-b/c.d_e", "\"a b\"", "\"a*b\"", "\"\""]
-    );
 }

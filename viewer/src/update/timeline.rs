@@ -153,7 +153,7 @@ fn piece(model: &mut Model, forward: bool) {
         "piece {} of {count}: {} ms {cause} at {}",
         next + 1,
         crate::units::ms_exact(crate::units::ns_to_ms(piece.len_ns())),
-        super::lane_name(&row, piece.node)
+        crate::row::node_path(&row.timeline, piece.node)
     ));
 }
 
