@@ -7,9 +7,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use zerver_telemetry::clock::Clock;
 
+use crate::arrival::{Arrival, Link};
 use crate::draw::draw;
 use crate::engine::Engine;
-use crate::ingest::{Arrival, Ingest, Link};
+use crate::ingest::Ingest;
 use crate::keys::Key;
 use crate::model::{Effect, Model, Msg};
 use crate::options::Options;

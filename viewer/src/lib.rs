@@ -10,6 +10,7 @@ mod terminal;
 mod options;
 mod source;
 mod http;
+mod arrival;
 mod ingest;
 mod stop;
 mod engine;

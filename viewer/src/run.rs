@@ -11,9 +11,10 @@ use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifier
 use zerver_telemetry::clock::{Clock, Ticks};
 
 use crate::analysis::Desk;
+use crate::arrival::Link;
 use crate::engine::Engine;
 use crate::headless::start;
-use crate::ingest::{Ingest, Link};
+use crate::ingest::Ingest;
 use crate::keys::Key;
 use crate::model::{Effect, Model, Msg};
 use crate::options::Options;

@@ -56,7 +56,7 @@ pub(crate) fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Refresh { now_unix_ns } => {
             model.now_unix_ns = now_unix_ns;
             // The countdown to the next try is the only thing that changes by itself.
-            model.dirty |= model.stale || matches!(model.link, crate::ingest::Link::Retrying { .. });
+            model.dirty |= model.stale || matches!(model.link, crate::arrival::Link::Retrying { .. });
             if model.stale {
                 arrivals::add_up(model);
             }

@@ -7,8 +7,8 @@ use zerver_telemetry::id::TraceId;
 use zerver_telemetry::timeline::Timeline;
 
 use crate::analysis::Job;
+use crate::arrival::Link;
 use crate::histogram::{BUCKETS, bucket, edge_ms, quantiles};
-use crate::ingest::Link;
 use crate::keys::{Action, Screen};
 use crate::model::{Choice, Effect, Model, Side};
 use crate::row::failed;

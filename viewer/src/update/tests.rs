@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::arrival::{Arrival, Link};
 use crate::engine::Engine;
 use crate::headless::start;
-use crate::ingest::{Arrival, Link};
 use crate::keys::Screen;
 use crate::layout;
 use crate::model::{Choice, RequestSort};
