@@ -11,7 +11,6 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::timeline::Timeline;
 
 use crate::arrival::{Arrival, Link};
-use crate::engine::Engine;
 use crate::http::Client;
 use crate::model::Msg;
 use crate::row::Row;
@@ -32,7 +31,6 @@ struct Gone;
 
 /// Reads the source until it ends, the viewer leaves, or `stop` is set.
 pub(crate) struct Ingest {
-    pub(crate) engine: Engine,
     pub(crate) clock: Clock,
     pub(crate) out: SyncSender<Msg>,
     pub(crate) stop: Arc<Stop>,
@@ -60,7 +58,7 @@ impl Ingest {
         timelines: Vec<Arc<Timeline>>,
         bad: u64,
     ) -> Result<(), Gone> {
-        let rows = timelines.into_iter().map(|timeline| Row::new(timeline, &self.engine)).collect();
+        let rows = timelines.into_iter().map(Row::new).collect();
         self.send(Msg::Arrival(Arrival { gateway, counters, rows, unreadable: bad }))
     }
 

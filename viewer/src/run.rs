@@ -104,7 +104,7 @@ struct Threads {
 impl Threads {
     fn start(source: Source, engine: &Engine, clock: &Clock, out: &SyncSender<Msg>) -> io::Result<Self> {
         let (stop, desk) = (Arc::new(Stop::default()), Arc::new(Desk::default()));
-        let ingest = Ingest { engine: engine.clone(), clock: clock.clone(), out: out.clone(), stop: Arc::clone(&stop) };
+        let ingest = Ingest { clock: clock.clone(), out: out.clone(), stop: Arc::clone(&stop) };
         let reader = thread::Builder::new().name("viewer-source".into()).spawn(move || ingest.run(source))?;
         let (at, engine, out) = (Arc::clone(&desk), engine.clone(), out.clone());
         let worker = thread::Builder::new().name("viewer-compare".into()).spawn(move || {

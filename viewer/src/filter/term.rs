@@ -112,7 +112,7 @@ impl Term {
                 pattern.fits(&path) || pattern.fits(&node.name)
             }),
             Self::Spent(which, pattern, test) => test.number(spent(timeline, *which, pattern)),
-            Self::OnPath(pattern) => row.path.pieces.iter().any(|piece| pattern.fits_node(timeline, piece.node)),
+            Self::OnPath(pattern) => row.path.iter().any(|piece| pattern.fits_node(timeline, piece.node)),
             Self::Slow(percentile) => {
                 let limit = around.percentiles.get(&timeline.route).map_or(f64::INFINITY, |p| p[*percentile]);
                 crate::units::ns_to_ms(timeline.latency_ns) >= limit

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::term::Pattern;
 use super::*;
-use crate::sample::{engine, sample};
+use crate::sample::sample;
 
 fn row() -> Row {
     // 8 ms: queued 4 (permit), waiting 2 (io), running 2, all at `price`; tenant=acme, bytes=512.
-    Row::new(Arc::new(sample(9, "quote", 8.0, 503)), &engine())
+    Row::new(Arc::new(sample(9, "quote", 8.0, 503)))
 }
 
 fn around() -> Surroundings {
