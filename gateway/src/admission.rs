@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 mod class;
 mod shed;
 mod pace;
+mod moves;
 mod limit;
 mod knee;
 mod queue;
@@ -16,7 +17,9 @@ mod simulation;
 
 pub use class::{Class, TenantKey};
 pub use gate::{Ask, Gate, GateState, LimitState, MoveState, Permit};
-pub use limit::{Bounds, Finish, Knee, Limit, LimitSettings, Move, Outcome, Why};
+pub use knee::Knee;
+pub use limit::{Limit, LimitSettings};
+pub use moves::{Bounds, Finish, Move, Outcome, Why};
 pub use queue::QueueSettings;
 pub use shed::{Reason, Shed};
 

@@ -4,6 +4,8 @@
 //! carry numbers, logbooks are pooled. An event costs one atomic add and four stores, plus the clock where a new
 //! moment is read (about 17 ns).
 
+mod opening;
+
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,6 +22,8 @@ use crate::names::{Name, Names};
 use crate::ring::Ring;
 use crate::timeline::Timeline;
 use crate::worker;
+
+pub use opening::Opening;
 
 /// Sizes of the recorder. All of it is bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,50 +235,6 @@ impl Drop for Recording {
             let at = log.now();
             log.end(at, Outcome::Cancelled, 0, Name::NONE);
         }
-    }
-}
-
-/// How a node's life begins; see [`Log::open`].
-#[derive(Clone, Copy, Debug)]
-pub struct Opening {
-    /// Its name.
-    pub name: Name,
-    /// What it is.
-    pub kind: NodeKind,
-    /// The node it belongs to.
-    pub parent: NodeId,
-    /// The node whose end made it ready; none when that was its parent's own doing.
-    pub after: Option<NodeId>,
-    /// 1 for the first try.
-    pub attempt: u16,
-    /// 1 for the first use of this name under its parent.
-    pub occurrence: u16,
-    /// The state it begins in.
-    pub cause: Cause,
-    /// The permit, upstream or timer of that state.
-    pub cause_name: Name,
-}
-
-impl Opening {
-    /// A node that begins running, first try, first use.
-    #[must_use]
-    pub fn running(name: Name, kind: NodeKind, parent: NodeId) -> Self {
-        Self { name, kind, parent, after: None, attempt: 1, occurrence: 1, cause: Cause::Run, cause_name: Name::NONE }
-    }
-
-    /// The same, beginning in another state.
-    #[must_use]
-    pub fn in_state(mut self, cause: Cause, name: Name) -> Self {
-        self.cause = cause;
-        self.cause_name = name;
-        self
-    }
-
-    /// The same, made ready by the end of `after`.
-    #[must_use]
-    pub fn after(mut self, after: Option<NodeId>) -> Self {
-        self.after = after;
-        self
     }
 }
 

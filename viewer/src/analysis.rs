@@ -1,13 +1,11 @@
 //! The thread that compares: it does the newest job only, so that a moved edge never waits for the one before.
 
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use zerver_telemetry::explain::{Cohorts, Comparison};
 use zerver_telemetry::timeline::Timeline;
 
 use crate::engine::Engine;
-use crate::model::Msg;
 
 /// One comparison to do.
 #[derive(Clone, Debug)]
@@ -59,11 +57,10 @@ impl Desk {
         if slot.closed { None } else { slot.job.take() }
     }
 
-    /// Does jobs until the desk is closed or nobody listens.
-    pub(crate) fn work(&self, engine: &Engine, out: &SyncSender<Msg>) {
+    /// Does jobs until the desk is closed, or `tell` says that nobody listens.
+    pub(crate) fn work(&self, engine: &Engine, mut tell: impl FnMut(u64, Comparison) -> bool) {
         while let Some(job) = self.take() {
-            let comparison = Arc::new(job.run(engine));
-            if out.send(Msg::Compared { generation: job.generation, comparison }).is_err() {
+            if !tell(job.generation, job.run(engine)) {
                 return;
             }
         }
@@ -85,9 +82,9 @@ mod tests {
         let (out, answers) = std::sync::mpsc::sync_channel(1);
         let worker = std::thread::spawn({
             let desk = Arc::clone(&desk);
-            move || desk.work(&engine(), &out)
+            move || desk.work(&engine(), |generation, _| out.send(generation).is_ok())
         });
-        assert!(matches!(answers.recv(), Ok(Msg::Compared { generation: 3, .. })));
+        assert_eq!(answers.recv(), Ok(3));
         desk.close();
         worker.join().unwrap();
         assert!(answers.recv().is_err(), "no other job was done");

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::ingest::Link;
+use crate::arrival::Link;
 use crate::keys::{self, Screen};
 use crate::layout;
 use crate::model::{Model, Overlay};

@@ -7,9 +7,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use zerver_telemetry::clock::Clock;
 
+use crate::arrival::{Arrival, Link};
 use crate::draw::draw;
 use crate::engine::Engine;
-use crate::ingest::{Arrival, Ingest, Link};
+use crate::ingest::Ingest;
 use crate::keys::Key;
 use crate::model::{Effect, Model, Msg};
 use crate::options::Options;
@@ -39,7 +40,7 @@ impl Headless {
     /// Timelines that are not consistent are counted as lost.
     pub fn batch(&mut self, batch: Batch, now_unix_ns: u64) {
         let (good, bad): (Vec<_>, Vec<_>) = batch.timelines.into_iter().partition(|t| t.check().is_ok());
-        let rows = good.into_iter().map(|timeline| Row::new(timeline, &self.engine)).collect();
+        let rows = good.into_iter().map(Row::new).collect();
         let Batch { gateway, counters, .. } = batch;
         self.send(Msg::Link(Link::Live));
         self.send(Msg::Arrival(Arrival { gateway, counters, rows, unreadable: bad.len() as u64 }));
@@ -54,7 +55,7 @@ impl Headless {
         let clock = Clock::real();
         let (out, messages) = sync_channel(1);
         let stop = Arc::new(Stop::default());
-        let ingest = Ingest { engine: self.engine.clone(), clock: clock.clone(), out, stop: Arc::clone(&stop) };
+        let ingest = Ingest { clock: clock.clone(), out, stop: Arc::clone(&stop) };
         std::thread::Builder::new().name("viewer-source".into()).spawn(move || ingest.run(source))?;
         Ok(Attached { messages, stop, clock })
     }

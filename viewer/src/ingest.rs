@@ -10,7 +10,7 @@ use std::time::Duration;
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::timeline::Timeline;
 
-use crate::engine::Engine;
+use crate::arrival::{Arrival, Link};
 use crate::http::Client;
 use crate::model::Msg;
 use crate::row::Row;
@@ -26,37 +26,11 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// The longest line of a capture.
 const LINE_MAX: u64 = 8 << 20;
 
-/// How the source is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// Being tried for the first time, or again.
-    Connecting,
-    /// Answers.
-    Live,
-    /// Did not answer; tried again at a moment.
-    Retrying { attempt: u32, error: String, next_unix_ns: u64 },
-    /// A capture that was read to its end.
-    Ended,
-    /// Cannot be read at all.
-    Failed(String),
-}
-
-/// What one poll brought, ready for the store.
-#[derive(Clone, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) gateway: Gateway,
-    pub(crate) counters: Counters,
-    pub(crate) rows: Vec<Row>,
-    /// Timelines that could not be read.
-    pub(crate) unreadable: u64,
-}
-
 /// The receiver is gone: the viewer is leaving.
 struct Gone;
 
 /// Reads the source until it ends, the viewer leaves, or `stop` is set.
 pub(crate) struct Ingest {
-    pub(crate) engine: Engine,
     pub(crate) clock: Clock,
     pub(crate) out: SyncSender<Msg>,
     pub(crate) stop: Arc<Stop>,
@@ -84,7 +58,7 @@ impl Ingest {
         timelines: Vec<Arc<Timeline>>,
         bad: u64,
     ) -> Result<(), Gone> {
-        let rows = timelines.into_iter().map(|timeline| Row::new(timeline, &self.engine)).collect();
+        let rows = timelines.into_iter().map(Row::new).collect();
         self.send(Msg::Arrival(Arrival { gateway, counters, rows, unreadable: bad }))
     }
 

@@ -112,6 +112,15 @@ pub(crate) fn first_shown(cursor: usize, len: usize, height: u16) -> usize {
     cursor.saturating_sub(height / 2).min(len.saturating_sub(height))
 }
 
+/// A cursor moved by some rows within a list; the extremes go to its ends.
+pub(crate) fn moved(cursor: usize, by: isize, len: usize) -> usize {
+    match by {
+        isize::MIN => 0,
+        isize::MAX => len.saturating_sub(1),
+        by => cursor.saturating_add_signed(by).min(len.saturating_sub(1)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

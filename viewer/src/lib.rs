@@ -2,7 +2,7 @@
 //!
 //! [`run`] takes the terminal and shows a [`Source`]: a live gateway, a capture, or a [`Feed`] in the same process.
 //! [`report::text`] writes a comparison for those without a terminal, [`Headless`] is the viewer without one.
-//! Both questions about timelines are asked through an [`Engine`], so that this crate computes no comparison itself.
+//! Comparisons are asked of an [`Engine`]; this crate computes none itself.
 //! The manual is `docs/viewer.md`.
 
 mod run;
@@ -10,6 +10,7 @@ mod terminal;
 mod options;
 mod source;
 mod http;
+mod arrival;
 mod ingest;
 mod stop;
 mod engine;
@@ -33,7 +34,7 @@ mod headless;
 #[cfg(test)]
 mod sample;
 
-pub use crate::engine::{CriticalPath, Engine, Piece};
+pub use crate::engine::Engine;
 pub use crate::headless::{Attached, Headless};
 pub use crate::keys::markdown as keys_markdown;
 pub use crate::options::Options;

@@ -8,8 +8,8 @@ use zerver_telemetry::explain::Comparison;
 use zerver_telemetry::id::TraceId;
 
 use crate::analysis::Job;
+use crate::arrival::{Arrival, Link};
 use crate::filter::{Filter, FilterError, Surroundings};
-use crate::ingest::{Arrival, Link};
 use crate::keys::{Key, Screen};
 use crate::line::Line;
 use crate::options::Options;

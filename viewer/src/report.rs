@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr;
-use zerver_telemetry::explain::{Comparison, Evidence, Finding, Part, VerdictKind};
+use zerver_telemetry::explain::{self, Comparison, Evidence, Finding, Part, VerdictKind};
 
 use crate::pen::{fit, wrap};
 use crate::units::{count, ms_exact, ms_signed, percent};
@@ -141,16 +141,11 @@ fn write_finding(out: &mut String, number: usize, finding: &Finding, verdict: &s
     }
 }
 
-/// A mark in words: `peer=b   98% of these, 3% of the rest; also zone=2`.
-pub(crate) fn mark_words(mark: &zerver_telemetry::explain::Mark) -> String {
+/// A mark in words: `peer=b in 98% of these, 3% of the rest; also zone=2`.
+pub(crate) fn mark_words(mark: &explain::Mark) -> String {
     let also = if mark.also.is_empty() { String::new() } else { format!("; also {}", mark.also.join(", ")) };
-    format!(
-        "{}={} in {} of these, {} of the rest{also}",
-        mark.key,
-        mark.value,
-        percent(mark.in_slow),
-        percent(mark.in_rest)
-    )
+    let (words, slow, rest) = (explain::mark_words(mark), percent(mark.in_slow), percent(mark.in_rest));
+    format!("{words} in {slow} of these, {rest} of the rest{also}")
 }
 
 /// A part's place and state in words: `price.call#2 io inventory`.
@@ -202,5 +197,27 @@ fn paragraph(out: &mut String, first: &str, rest: &str, sentence: &str, width: u
     }
     for (n, line) in wrap(sentence, room).into_iter().enumerate() {
         let _ = writeln!(out, "{}{line}", if n == 0 { first } else { rest });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_as_a_person_says_it() {
+        let check = |key: &str, value: &str, expected: &str| {
+            let mark = explain::Mark {
+                key: key.into(),
+                value: value.into(),
+                in_slow: 0.98,
+                in_rest: 0.03,
+                also: vec!["zone=2".into()],
+            };
+            assert_eq!(mark_words(&mark), expected);
+        };
+        check("peer", "b", "peer=b in 98% of these, 3% of the rest; also zone=2");
+        check("items", "≥ 41", "items ≥ 41 in 98% of these, 3% of the rest; also zone=2");
+        check("arrival", "in 5 bursts", "arrival in 5 bursts in 98% of these, 3% of the rest; also zone=2");
     }
 }

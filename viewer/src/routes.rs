@@ -169,7 +169,7 @@ pub(crate) fn heat<'a>(rows: impl Iterator<Item = &'a Arc<Row>> + Clone, route: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{engine, sample};
+    use crate::sample::sample;
 
     fn rows(list: &[(&str, f64, u16, f32)]) -> Vec<Arc<Row>> {
         list.iter()
@@ -177,7 +177,7 @@ mod tests {
             .map(|(n, (route, ms, status, weight))| {
                 let mut timeline = sample(n as u64 * 1000, route, *ms, *status);
                 timeline.weight = *weight;
-                Arc::new(Row::new(Arc::new(timeline), &engine()))
+                Arc::new(Row::new(Arc::new(timeline)))
             })
             .collect()
     }

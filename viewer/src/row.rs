@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use zerver_telemetry::event::{Cause, NodeId, Outcome};
+use zerver_telemetry::explain::{Piece, critical_path};
 use zerver_telemetry::timeline::{Split, Timeline};
-
-use crate::engine::{CriticalPath, Engine, Piece};
 
 /// A request in the store. Made once, on the thread that reads the source.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) timeline: Arc<Timeline>,
-    pub(crate) path: CriticalPath,
+    /// The critical path: stretches that do not overlap and add up to the latency, in order of time.
+    pub(crate) path: Vec<Piece>,
     /// The critical path's time by kind of state; together at most the latency.
     pub(crate) split: Split,
     /// The place and cause that hold most of the critical path.
@@ -23,19 +23,17 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Share {
     pub(crate) node: NodeId,
-    pub(crate) cause: Option<Cause>,
+    pub(crate) cause: Cause,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) ns: u64,
 }
 
 impl Row {
-    pub(crate) fn new(timeline: Arc<Timeline>, engine: &Engine) -> Self {
-        let path = engine.critical_path(&timeline);
+    pub(crate) fn new(timeline: Arc<Timeline>) -> Self {
+        let path = critical_path(&timeline);
         let mut split = Split::default();
-        for piece in &path.pieces {
-            if let Some(cause) = piece.cause {
-                split.add(cause.kind(), piece.len_ns());
-            }
+        for piece in &path {
+            split.add(piece.cause.kind(), piece.len_ns());
         }
         let top = shares(&path).into_iter().next();
         Self { timeline, path, split, top }
@@ -55,9 +53,14 @@ impl Row {
         }
     }
 
+    /// Whether every step of the critical path was recorded; otherwise some of it is inferred.
+    pub(crate) fn path_is_exact(&self) -> bool {
+        self.path.iter().all(|piece| piece.exact)
+    }
+
     /// Whether a node is on the critical path.
     pub(crate) fn on_path(&self, node: NodeId) -> bool {
-        self.path.pieces.iter().any(|piece| piece.node == node)
+        self.path.iter().any(|piece| piece.node == node)
     }
 }
 
@@ -68,8 +71,7 @@ pub(crate) fn failed(timeline: &Timeline) -> bool {
 
 /// A share's cause and place: `io @price.call#2`.
 pub(crate) fn place(timeline: &Timeline, share: &Share) -> String {
-    let cause = share.cause.map_or("unknown", Cause::as_str);
-    format!("{cause} @{}", node_path(timeline, share.node))
+    format!("{} @{}", share.cause.as_str(), node_path(timeline, share.node))
 }
 
 /// A node's path, with the attempt when it is not the first; the request itself is `(request)`.
@@ -86,10 +88,10 @@ pub(crate) fn node_path(timeline: &Timeline, node: NodeId) -> String {
 }
 
 /// The critical path added up by node, cause and name, the largest first.
-pub(crate) fn shares(path: &CriticalPath) -> Vec<Share> {
-    let mut places: HashMap<(NodeId, Option<Cause>, Option<&str>), usize> = HashMap::new();
+pub(crate) fn shares(path: &[Piece]) -> Vec<Share> {
+    let mut places: HashMap<(NodeId, Cause, Option<&str>), usize> = HashMap::new();
     let mut shares: Vec<Share> = Vec::new();
-    for piece in &path.pieces {
+    for piece in path {
         let Piece { node, cause, name, .. } = piece;
         let place = *places.entry((*node, *cause, name.as_deref())).or_insert_with(|| {
             shares.push(Share { node: *node, cause: *cause, name: name.clone(), ns: 0 });
@@ -104,11 +106,11 @@ pub(crate) fn shares(path: &CriticalPath) -> Vec<Share> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{engine, sample};
+    use crate::sample::sample;
 
     #[test]
     fn a_row_adds_its_path_up() {
-        let row = Row::new(Arc::new(sample(1, "quote", 8.0, 200)), &engine());
+        let row = Row::new(Arc::new(sample(1, "quote", 8.0, 200)));
         assert_eq!(row.split, Split { queue_ns: 4_000_000, park_ns: 2_000_000, run_ns: 2_000_000 });
         assert_eq!(row.why(), "permit @price");
         assert_eq!(row.top.as_ref().map(|t| t.ns), Some(4_000_000));
@@ -117,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_failed_request_says_so_first() {
-        let row = Row::new(Arc::new(sample(1, "quote", 8.0, 503)), &engine());
+        let row = Row::new(Arc::new(sample(1, "quote", 8.0, 503)));
         assert_eq!(row.why(), "error permit @price");
         assert!(row.failed());
     }

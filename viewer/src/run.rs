@@ -11,9 +11,10 @@ use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifier
 use zerver_telemetry::clock::{Clock, Ticks};
 
 use crate::analysis::Desk;
+use crate::arrival::Link;
 use crate::engine::Engine;
 use crate::headless::start;
-use crate::ingest::{Ingest, Link};
+use crate::ingest::Ingest;
 use crate::keys::Key;
 use crate::model::{Effect, Model, Msg};
 use crate::options::Options;
@@ -103,10 +104,14 @@ struct Threads {
 impl Threads {
     fn start(source: Source, engine: &Engine, clock: &Clock, out: &SyncSender<Msg>) -> io::Result<Self> {
         let (stop, desk) = (Arc::new(Stop::default()), Arc::new(Desk::default()));
-        let ingest = Ingest { engine: engine.clone(), clock: clock.clone(), out: out.clone(), stop: Arc::clone(&stop) };
+        let ingest = Ingest { clock: clock.clone(), out: out.clone(), stop: Arc::clone(&stop) };
         let reader = thread::Builder::new().name("viewer-source".into()).spawn(move || ingest.run(source))?;
         let (at, engine, out) = (Arc::clone(&desk), engine.clone(), out.clone());
-        let worker = thread::Builder::new().name("viewer-compare".into()).spawn(move || at.work(&engine, &out))?;
+        let worker = thread::Builder::new().name("viewer-compare".into()).spawn(move || {
+            at.work(&engine, |generation, comparison| {
+                out.send(Msg::Compared { generation, comparison: Arc::new(comparison) }).is_ok()
+            });
+        })?;
         Ok(Self { stop, desk, reader: Some(reader), worker: Some(worker) })
     }
 

@@ -7,7 +7,7 @@ use zerver_telemetry::explain::{Cohort, Cohorts, Comparison, VerdictKind};
 use zerver_telemetry::id::{SpanId, TraceId};
 use zerver_telemetry::timeline::{Node, State, Timeline, Value};
 
-use crate::engine::{CriticalPath, Engine, Piece};
+use crate::engine::Engine;
 
 /// A request of `ms` milliseconds whose step `price` queues for half of it, waits for a quarter and runs the rest.
 pub(crate) fn sample(seq: u64, route: &str, ms: f64, status: u16) -> Timeline {
@@ -75,41 +75,25 @@ pub(crate) fn sample(seq: u64, route: &str, ms: f64, status: u16) -> Timeline {
     }
 }
 
-/// An engine for [`sample`]s: the path is the step's own states, and the comparison only names its route.
+/// An engine for [`sample`]s: the comparison only names its route.
 pub(crate) fn engine() -> Engine {
-    Engine::new(
-        |timelines, route, cohorts| Comparison {
-            route: route.unwrap_or("").to_owned(),
-            a: cohort(match cohorts {
-                Cohorts::SlowVersusFast => "fast",
-                Cohorts::Latency { .. } => "brushed",
-                Cohorts::Traces { .. } => "chosen",
-            }),
-            b: cohort("slow"),
-            delta_ms: 1.0,
-            unused: timelines.len(),
-            parts: Vec::new(),
-            findings: Vec::new(),
-            verdict: format!("{} timelines of {}", timelines.len(), route.unwrap_or("all")),
-            kind: VerdictKind::Uniform,
-            exact: true,
-            notes: Vec::new(),
-        },
-        |timeline| CriticalPath {
-            pieces: timeline.nodes[1]
-                .states
-                .iter()
-                .map(|s| Piece {
-                    node: NodeId(1),
-                    cause: Some(s.cause),
-                    name: s.name.clone(),
-                    from_ns: s.from_ns,
-                    to_ns: s.to_ns,
-                })
-                .collect(),
-            exact: true,
-        },
-    )
+    Engine::new(|timelines, route, cohorts| Comparison {
+        route: route.unwrap_or("").to_owned(),
+        a: cohort(match cohorts {
+            Cohorts::SlowVersusFast => "fast",
+            Cohorts::Latency { .. } => "brushed",
+            Cohorts::Traces { .. } => "chosen",
+        }),
+        b: cohort("slow"),
+        delta_ms: 1.0,
+        unused: timelines.len(),
+        parts: Vec::new(),
+        findings: Vec::new(),
+        verdict: format!("{} timelines of {}", timelines.len(), route.unwrap_or("all")),
+        kind: VerdictKind::Uniform,
+        exact: true,
+        notes: Vec::new(),
+    })
 }
 
 fn cohort(label: &str) -> Cohort {

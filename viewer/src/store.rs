@@ -82,17 +82,17 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{engine, sample};
+    use crate::sample::sample;
 
     #[test]
     fn the_oldest_leave_and_pinned_ones_stay() {
         let mut store = Store::new(3);
         for n in 0..3 {
-            store.push(Row::new(Arc::new(sample(n, "r", 1.0, 200)), &engine()));
+            store.push(Row::new(Arc::new(sample(n, "r", 1.0, 200))));
         }
         assert_eq!(store.toggle_pin(0), Some(true));
         for n in 3..5 {
-            store.push(Row::new(Arc::new(sample(n, "r", 1.0, 200)), &engine()));
+            store.push(Row::new(Arc::new(sample(n, "r", 1.0, 200))));
         }
         assert_eq!(store.iter().map(|(id, _)| id).collect::<Vec<_>>(), [0, 2, 3, 4]);
         assert_eq!((store.len(), store.evicted), (3, 2));
@@ -107,7 +107,7 @@ mod tests {
     fn pins_are_bounded() {
         let mut store = Store::new(PINS_MAX + 1);
         for n in 0..=PINS_MAX as u64 {
-            store.push(Row::new(Arc::new(sample(n, "r", 1.0, 200)), &engine()));
+            store.push(Row::new(Arc::new(sample(n, "r", 1.0, 200))));
         }
         for id in 0..PINS_MAX as u64 {
             assert_eq!(store.toggle_pin(id), Some(true));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Settings;
 use super::class::{Class, mix};
-use super::limit::{Finish, Limit, Outcome};
+use super::limit::Limit;
+use super::moves::{Finish, Outcome};
 use super::pace::Pace;
 use super::queue::{Arrival, Charge, Flow, Place, Room, memory};
 use super::shed::{Backoff, Reason, Shed};

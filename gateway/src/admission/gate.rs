@@ -15,7 +15,8 @@ use zerver_telemetry::clock::{Clock, Ticks};
 use super::Settings;
 use super::class::{Class, TenantKey, mix};
 use super::desk::{Asked, Desk, Next, Ticket};
-use super::limit::{Limit, Outcome, Why};
+use super::limit::Limit;
+use super::moves::{Outcome, Why};
 use super::queue::Arrival;
 use super::shed::{Reason, Shed};
 

@@ -5,11 +5,13 @@
 //! that keep the upstream busy (Little's law). The limit stands a little above it. A *minimum* answer time is never used:
 //! where answer times vary, the minimum says nothing about the mean, and limits built on it starve the upstream.
 
-use std::collections::VecDeque;
+mod evidence;
+
 use std::time::Duration;
 
 use super::class::fraction;
-use super::limit::{Bounds, Finish, Move, Outcome, Why};
+use super::moves::{Bounds, Finish, Move, Outcome, Why};
+use evidence::{Seen, Tops};
 
 /// Samples a bucket wants: the mean of 64 exponential answer times is right within an eighth.
 const SAMPLES: u32 = 64;
@@ -23,8 +25,6 @@ const BUCKET_S: f64 = 0.1;
 const BUCKET_MAX_S: f64 = 1.0;
 /// Seats above the knee, as a factor: a short queue in the upstream hides the way to it and back.
 const HEAD: f64 = 1.5;
-/// Limited buckets whose throughput is remembered.
-const TOPS: usize = 10;
 /// Seconds between two drains while the limit is reached.
 const DRAIN_S: f64 = 5.0;
 /// Seconds to the next drain when the last one, or the answer time, says that the base is wrong.
@@ -49,8 +49,7 @@ pub struct Knee {
     rtt: Option<f64>,
     /// A longer pause between two answers begins the bucket anew, in seconds.
     patience: f64,
-    /// Throughputs of the last limited buckets, per second.
-    tops: VecDeque<f64>,
+    tops: Tops,
     /// The limited bucket before this one.
     before: Option<Seen>,
     /// Limited buckets in a row.
@@ -74,13 +73,6 @@ enum Phase {
     Follow,
     /// Held low until a bucket shows less throughput; then back to the knee.
     Drain,
-}
-
-/// A finished limited bucket.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    limit: f64,
-    rtt: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,7 +104,7 @@ impl Knee {
             sure: false,
             rtt: None,
             patience: 4.0 * BUCKET_MAX_S,
-            tops: VecDeque::with_capacity(TOPS),
+            tops: Tops::default(),
             before: None,
             limited: 0,
             deadline: None,
@@ -269,7 +261,7 @@ impl Knee {
             // only would end at a minimum.
             let weight = if rtt < 0.8 * base { 0.5 } else { 0.2 };
             self.base = Some(base + weight * (rtt - base));
-        } else if self.phase == Phase::Follow && self.before.is_some_and(|before| linear(before, seen)) {
+        } else if self.phase == Phase::Follow && self.before.is_some_and(|before| seen.is_linear_to(before)) {
             // Fewer seats and no shorter answers (or more seats and no longer ones): there is no queue in the upstream,
             // so this is its true answer time. Without this rule a slower upstream looks like a queue, and the limit
             // would follow it down.
@@ -287,11 +279,11 @@ impl Knee {
         let healthy = (bucket.failed + bucket.timeouts) * 4 <= bucket.finished;
 
         // A capacity that left this band has changed: the throughputs of before say nothing about it.
-        let top = self.top();
+        let top = self.tops.top();
         if top.is_some_and(|top| throughput < 0.6 * top || throughput > 1.25 * top) {
             self.tops.clear();
         }
-        self.remember(throughput);
+        self.tops.remember(throughput);
 
         if let Phase::Search { before, flat, .. } = self.phase {
             let grows = before.is_none_or(|before| throughput >= 1.2 * before);
@@ -314,7 +306,7 @@ impl Knee {
         if rtt < 1.2 * base && healthy {
             // Reached, and no queue in the upstream: the knee is higher than it was.
             self.tops.clear();
-            self.remember(throughput);
+            self.tops.remember(throughput);
             self.phase = Phase::Search { before: Some(throughput), from: self.limit, flat: 0 };
             return;
         }
@@ -326,7 +318,7 @@ impl Knee {
         if at >= self.drain_due && (doubtful || self.limited >= LIMITED_FOR_DRAIN) {
             self.phase = Phase::Drain;
             self.drain_began = at;
-            let knee = self.top().unwrap_or(throughput) * base;
+            let knee = self.tops.top().unwrap_or(throughput) * base;
             // Not far below the present limit at once: where the base is too low, so is the knee.
             self.move_to(now, (DRAIN_SHARE * knee).clamp(0.4 * self.limit, DRAIN_SHARE * self.limit), Why::Drain);
         } else if self.cap < target && self.cap < self.limit {
@@ -341,12 +333,12 @@ impl Knee {
     /// Ends a drain, or takes it deeper while fewer seats bring no less throughput: then the upstream still had a queue.
     fn drained(&mut self, now: Duration, length: f64, throughput: f64, rtt: f64, measured: bool) {
         let before = self.base.unwrap_or(rtt);
-        let top = self.top().unwrap_or(throughput);
+        let top = self.tops.top().unwrap_or(throughput);
         if measured && rtt < before && throughput > 1.2 * top {
             // More throughput with fewer seats: the upstream has become faster meanwhile.
             self.base = Some(rtt);
             self.tops.clear();
-            self.remember(throughput);
+            self.tops.remember(throughput);
             self.end_drain(now, DRAIN_SOON_S);
             self.phase = Phase::Search { before: Some(throughput), from: self.limit, flat: 0 };
             return;
@@ -376,20 +368,8 @@ impl Knee {
         self.move_to(now, self.target().min(self.cap), Why::DrainEnd);
     }
 
-    fn remember(&mut self, throughput: f64) {
-        self.tops.truncate(TOPS - 1);
-        self.tops.push_front(throughput);
-    }
-
-    /// The throughput at full use: the 70th percentile of what was seen, so that one lucky bucket does not count.
-    fn top(&self) -> Option<f64> {
-        let mut tops: Vec<f64> = self.tops.iter().copied().collect();
-        tops.sort_by(f64::total_cmp);
-        tops.get((tops.len() * 7 / 10).min(tops.len().saturating_sub(1))).copied()
-    }
-
     fn target(&self) -> f64 {
-        let knee = self.top().unwrap_or(0.0) * self.base.unwrap_or(0.0);
+        let knee = self.tops.top().unwrap_or(0.0) * self.base.unwrap_or(0.0);
         HEAD * knee + knee.sqrt()
     }
 
@@ -408,13 +388,6 @@ impl Knee {
             self.bucket.last = self.bucket.opens;
         }
     }
-}
-
-/// Whether the answer time stayed although the limit moved.
-fn linear(before: Seen, after: Seen) -> bool {
-    let seats = (after.limit / before.limit).ln();
-    let answer = (after.rtt / before.rtt).ln();
-    seats.abs() >= 0.2 && answer / seats < 0.3
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! is the seat-time it is guessed to take, corrected when it is known (as Kubernetes API priority and fairness does).
 //! Who would wait too long is refused at the door, so the room stays short, so exact queues stay cheap.
 
-use std::collections::{BTreeSet, VecDeque};
+mod hall;
+
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::class::{Class, TenantKey};
 use super::pace::Pace;
 use super::shed::Reason;
+use hall::Hall;
 
 /// How long each class may wait, and how many may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,8 +46,6 @@ const BATCH_SHARE: f64 = 0.1;
 const AGED_EVERY: u32 = 9;
 /// Shared lines get new hands this often, in seconds.
 const EPOCH_S: u64 = 60;
-/// Tenants without requests that are remembered for what they took.
-const IDLE_LINES: usize = 1_024;
 
 /// A request at the door.
 #[derive(Clone, Copy, Debug)]
@@ -114,31 +114,6 @@ struct Waiter<W> {
     latest: Duration,
     deadline: Option<Duration>,
     payload: W,
-}
-
-/// One class. Virtual times are microseconds of a seat.
-#[derive(Debug, Default)]
-struct Hall {
-    waiting: usize,
-    /// When the class's next request may begin.
-    next: u64,
-    /// Virtual time of its tenants: when the last served one of them began.
-    clock: u64,
-    lines: HashMap<u64, Line>,
-    /// Lines with waiters, by when their first may begin.
-    order: BTreeSet<(u64, u64)>,
-    /// Lines with waiters, by how many.
-    lengths: BTreeSet<(usize, u64)>,
-    /// Idle lines are looked through once there are so many lines.
-    look_at: usize,
-}
-
-/// One tenant of a class.
-#[derive(Debug, Default)]
-struct Line {
-    numbers: VecDeque<u64>,
-    next: u64,
-    serving: u32,
 }
 
 impl<W> Room<W> {
@@ -222,20 +197,7 @@ impl<W> Room<W> {
     pub(super) fn leave(&mut self, number: u64) -> Option<W> {
         let waiter = self.waiters.remove(&number)?;
         let hall = &mut self.halls[waiter.class.index()];
-        if let Some(line) = hall.lines.get_mut(&waiter.line) {
-            let length = line.numbers.len();
-            // Numbers grow along a line.
-            if let Ok(at) = line.numbers.binary_search(&number) {
-                line.numbers.remove(at);
-                hall.waiting -= 1;
-                hall.lengths.remove(&(length, waiter.line));
-                if line.numbers.is_empty() {
-                    hall.order.remove(&(line.next, waiter.line));
-                } else {
-                    hall.lengths.insert((length - 1, waiter.line));
-                }
-            }
-        }
+        hall.leave(waiter.line, number);
         Some(waiter.payload)
     }
 
@@ -284,10 +246,7 @@ impl<W> Room<W> {
     /// Empties the room.
     pub(super) fn clear(&mut self) -> Vec<(W, Class)> {
         for hall in &mut self.halls {
-            hall.waiting = 0;
-            hall.order.clear();
-            hall.lengths.clear();
-            hall.lines.values_mut().for_each(|line| line.numbers.clear());
+            hall.clear();
         }
         self.waiters.drain().map(|(_, waiter)| (waiter.payload, waiter.class)).collect()
     }
@@ -337,17 +296,7 @@ impl<W> Room<W> {
             // A class that had nobody waiting has no claim on the past.
             hall.next = hall.next.max(self.clock);
         }
-        hall.waiting += 1;
-        let line = hall.lines.entry(line_key).or_default();
-        let length = line.numbers.len();
-        line.numbers.push_back(number);
-        if length == 0 {
-            line.next = line.next.max(hall.clock);
-            hall.order.insert((line.next, line_key));
-        } else {
-            hall.lengths.remove(&(length, line_key));
-        }
-        hall.lengths.insert((length + 1, line_key));
+        hall.stand(line_key, number);
     }
 
     fn drop_newest(&mut self, class: Class, line: u64) -> Option<W> {
@@ -409,29 +358,6 @@ impl<W> Room<W> {
             hall.order.insert((line.next, line_key));
         }
         Charge { class, line: line_key, guess_us }
-    }
-}
-
-impl Hall {
-    /// The first of the line whose turn it is.
-    fn first(&self) -> Option<u64> {
-        let (_, line) = self.order.first()?;
-        self.lines.get(line)?.numbers.front().copied()
-    }
-
-    /// Forgets tenants without requests. Looks through them only when they have become many, so it costs little each.
-    fn forget_idle(&mut self) {
-        if self.lines.len() < self.look_at.max(IDLE_LINES) {
-            return;
-        }
-        let clock = self.clock;
-        let busy = |line: &Line| !line.numbers.is_empty() || line.serving > 0;
-        self.lines.retain(|_, line| busy(line) || line.next > clock);
-        if self.lines.len() >= IDLE_LINES {
-            // Still many: what they took lately is forgiven rather than remembered without bound.
-            self.lines.retain(|_, line| busy(line));
-        }
-        self.look_at = 2 * self.lines.len();
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Settings;
 use super::class::{Class, TenantKey, fraction};
 use super::desk::{Asked, Desk, Next, Ticket};
-use super::limit::Outcome;
+use super::moves::Outcome;
 use super::queue::Arrival;
 use super::shed::Reason;
 

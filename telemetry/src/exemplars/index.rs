@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::exemplars::{RetentionSettings, failed};
+use crate::exemplars::retention::{RetentionSettings, failed};
 use crate::id::mix;
 use crate::timeline::{Kept, Node, State, Timeline, Value};
 

@@ -1,11 +1,13 @@
 //! What the store keeps, what it lets go, and that the weights add up.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::index::estimated_bytes;
 use super::*;
+use crate::event::Outcome;
 use crate::id::{SpanId, mix};
 use crate::timeline::Kept;
 

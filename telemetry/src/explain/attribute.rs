@@ -19,9 +19,42 @@ pub(crate) struct Attribute {
     pub(crate) key: Arc<str>,
     /// Whose it is: a place, or 0 for the request itself.
     pub(crate) place: u32,
-    /// True when it rather follows from being slow (a time-out, a retry) than leads to it. Between equals, the
-    /// attribute that is not a symptom is preferred.
-    pub(crate) symptom: bool,
+    pub(crate) standing: Standing,
+}
+
+/// What an attribute can say about a cause. Of those that hold for the same requests, the first kind leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It may lead to being slow: a peer, a tenant, a size of what was asked.
+    Trait,
+    /// It rather follows from being slow than leads to it: a branch that ran, a second attempt.
+    Symptom,
+    /// It came with the answer: a status, an error, a length.
+    Answer,
+    /// It only describes what is called, alike for each call of a place.
+    Description,
+}
+
+/// Attributes of a call that describe it, by their names in OpenTelemetry's conventions.
+///
+/// On the request itself they are what the client asked for, and may well be a cause.
+const DESCRIPTIONS: [&str; 6] =
+    ["http.request.method", "server.address", "server.port", "url.full", "url.scheme", "network.protocol.version"];
+
+/// Attributes that are known only with the answer.
+const ANSWERS: [&str; 3] = ["http.response.status_code", "http.response.body.size", "error.type"];
+
+impl Standing {
+    /// The standing of an attribute that the program recorded at a place, 0 being the request itself.
+    fn of(key: &str, place: u32) -> Self {
+        if ANSWERS.contains(&key) {
+            Self::Answer
+        } else if place != 0 && DESCRIPTIONS.contains(&key) {
+            Self::Description
+        } else {
+            Self::Trait
+        }
+    }
 }
 
 /// A value that holds for some requests.
@@ -79,7 +112,7 @@ impl Attributes {
     /// Reads the attributes of all rows.
     pub(crate) fn new(aligned: &Aligned<'_>) -> Self {
         let mut builder = Builder::new(aligned);
-        let arrival = builder.attribute(0, "arrival", false).expect("the first of all attributes");
+        let arrival = builder.attribute(0, "arrival", Standing::Trait).expect("the first of all attributes");
         let mut of_row = Vec::with_capacity(aligned.rows.len());
         for row in 0..aligned.rows.len() {
             let mut items = Vec::with_capacity(48);
@@ -132,7 +165,7 @@ impl Builder {
     }
 
     /// The number of an attribute; none when the place has too many.
-    fn attribute(&mut self, place: u32, key: &str, symptom: bool) -> Option<u32> {
+    fn attribute(&mut self, place: u32, key: &str, standing: Standing) -> Option<u32> {
         let known = &mut self.by_place[place as usize];
         if let Some(number) = known.iter().find(|number| *self.attributes[**number as usize].key == *key) {
             return Some(*number);
@@ -143,7 +176,7 @@ impl Builder {
         }
         let number = u32::try_from(self.attributes.len()).expect("fewer than 2^32 attributes");
         known.push(number);
-        self.attributes.push(Attribute { key: key.into(), place, symptom });
+        self.attributes.push(Attribute { key: key.into(), place, standing });
         self.by_value.push(HashMap::new());
         Some(number)
     }
@@ -174,10 +207,10 @@ impl Builder {
     fn row(&mut self, aligned: &Aligned<'_>, row: usize, items: &mut Vec<u32>) {
         let timeline = aligned.timelines[row];
         let places = &aligned.rows[row].node_places;
-        let config = self.attribute(0, "config", false);
+        let config = self.attribute(0, "config", Standing::Trait);
         self.item(config, Word::Int(i64::from(timeline.config_version)), items);
         if let Some(flow) = &timeline.flow {
-            let key = self.attribute(0, "flow", false);
+            let key = self.attribute(0, "flow", Standing::Trait);
             self.item(key, Word::Text(Arc::clone(flow)), items);
         }
         self.ending(0, timeline.outcome, timeline.status, timeline.error.as_ref(), items);
@@ -192,14 +225,14 @@ impl Builder {
             }
         }
         for (place, count) in calls {
-            let attribute = self.attribute(place, "calls", true);
+            let attribute = self.attribute(place, "calls", Standing::Symptom);
             self.number(attribute, f64::from(count), row);
         }
     }
 
     fn node(&mut self, row: usize, node: &Node, place: u32, items: &mut Vec<u32>) {
         for (key, value) in &node.attrs {
-            let attribute = self.attribute(place, key, false);
+            let attribute = self.attribute(place, key, Standing::of(key, place));
             match value {
                 Value::Bool(yes) => self.item(attribute, Word::Bool(*yes), items),
                 Value::Text(text) => self.item(attribute, Word::Text(Arc::clone(text)), items),
@@ -213,12 +246,12 @@ impl Builder {
             }
         }
         if place != 0 {
-            let has = self.attribute(place, "has", true);
+            let has = self.attribute(place, "has", Standing::Symptom);
             self.item(has, Word::Text(Arc::clone(&self.places[place as usize])), items);
             self.ending(place, node.outcome, node.status, node.error.as_ref(), items);
         }
         if node.attempt >= 2 {
-            let attempt = self.attribute(place, "attempt", true);
+            let attempt = self.attribute(place, "attempt", Standing::Symptom);
             self.item(attempt, Word::Text("≥ 2".into()), items);
         }
         let mut last = None;
@@ -226,7 +259,7 @@ impl Builder {
             if last != Some(worker) {
                 last = Some(worker);
                 for place in [0, place] {
-                    let attribute = self.attribute(place, "worker", false);
+                    let attribute = self.attribute(place, "worker", Standing::Trait);
                     self.item(attribute, Word::Int(i64::from(worker)), items);
                 }
             }
@@ -235,15 +268,15 @@ impl Builder {
 
     fn ending(&mut self, place: u32, outcome: Outcome, status: u16, error: Option<&Arc<str>>, items: &mut Vec<u32>) {
         if outcome != Outcome::Ok {
-            let attribute = self.attribute(place, "outcome", true);
+            let attribute = self.attribute(place, "outcome", Standing::Answer);
             self.item(attribute, Word::Text(outcome.as_str().into()), items);
         }
         if status != 0 {
-            let attribute = self.attribute(place, "status", true);
+            let attribute = self.attribute(place, "status", Standing::Answer);
             self.item(attribute, Word::Int(i64::from(status)), items);
         }
         if let Some(error) = error {
-            let attribute = self.attribute(place, "error", true);
+            let attribute = self.attribute(place, "error", Standing::Answer);
             self.item(attribute, Word::Text(Arc::clone(error)), items);
         }
     }
@@ -263,7 +296,7 @@ impl Builder {
         for (number, &present) in present.iter().enumerate() {
             let attribute = &self.attributes[number];
             let some = present * 100 >= of_row.len() && (of_row.len() - present) * 100 >= of_row.len();
-            if attribute.place != 0 || attribute.symptom || present == 0 || !some {
+            if attribute.place != 0 || attribute.standing != Standing::Trait || present == 0 || !some {
                 continue;
             }
             let number = u32::try_from(number).expect("numbered above");

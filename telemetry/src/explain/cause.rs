@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::align::{Aligned, Key};
-use super::attribute::Attributes;
+use super::attribute::{Attributes, Standing};
 use super::cohorts::Chosen;
 use super::score::{LEVELS, Labels};
 use super::search::{self, Scored};
@@ -290,10 +290,14 @@ fn explain(
     // A mark that also holds for a share q of those that do not suffer would hold that much by chance.
     let share = (explained / total - mark.separation.q * candidate.share).clamp(0.0, 1.0);
     let about = mark.predicate.attribute(attributes);
+    // What came with the answer says nothing new beside a mark that was there before it.
+    let answer = |scored: &Scored| scored.predicate.standing(attributes) == Standing::Answer;
+    let told_before = !answer(&mark);
     let mut also: Vec<Scored> = Vec::new();
     for other in ranked.take(12) {
         let told = |known: &Scored| known.predicate.attribute(attributes) == other.predicate.attribute(attributes);
-        if other.predicate.attribute(attributes) == about || also.len() >= 3 || also.iter().any(told) {
+        let stale = told_before && answer(&other);
+        if stale || other.predicate.attribute(attributes) == about || also.len() >= 3 || also.iter().any(told) {
             continue;
         }
         if jaccard(&chosen.b, &marked, &other.predicate.holds(aligned, attributes)) > SAME {
@@ -304,17 +308,20 @@ fn explain(
     Found { share, mass, mark: Some(mark), also, marked }
 }
 
-/// The first mark that is no symptom and holds for the same slow requests, when the best one is a symptom: that a
-/// branch ran is always true of the time spent in it, and what made it run is what one wants to know.
+/// The first mark that may lead to being slow and holds for the same slow requests, when the best one does not: that
+/// a branch ran is always true of the time spent in it, and what made it run is what one wants to know.
 fn behind_symptom(aligned: &Aligned<'_>, attributes: &Attributes, chosen: &Chosen, ranked: &[Scored]) -> Option<usize> {
-    let symptom = |scored: &Scored| {
-        let attribute = scored.predicate.attribute(attributes);
-        attributes.attributes[attribute as usize].symptom
+    let standing = |scored: &Scored| scored.predicate.standing(attributes);
+    let best = ranked.first()?;
+    let alike = match standing(best) {
+        Standing::Trait => return None,
+        Standing::Symptom | Standing::Answer => MOSTLY,
+        Standing::Description => SAME,
     };
-    let best = ranked.first().filter(|best| symptom(best))?;
     let marked = best.predicate.holds(aligned, attributes);
     let same = |scored: &Scored| {
-        !symptom(scored) && jaccard(&chosen.b, &marked, &scored.predicate.holds(aligned, attributes)) > MOSTLY
+        standing(scored) == Standing::Trait
+            && jaccard(&chosen.b, &marked, &scored.predicate.holds(aligned, attributes)) > alike
     };
     ranked.iter().take(12).position(same)
 }

@@ -1,7 +1,7 @@
 //! Searches what marks the requests that suffer: single values, intervals of numbers, bursts in time, and pairs.
 
 use super::align::Aligned;
-use super::attribute::{Attributes, Word};
+use super::attribute::{Attributes, Standing, Word};
 use super::score::{LEVELS, Labels, Separation, best_run};
 
 /// A mark must hold for this many suffering requests to be tried.
@@ -108,6 +108,11 @@ impl Predicate {
         }
     }
 
+    /// What its attribute can say about a cause; for a pair, its first.
+    pub(crate) fn standing(&self, attributes: &Attributes) -> Standing {
+        attributes.attributes[self.attribute(attributes) as usize].standing
+    }
+
     /// The attribute it is about; for a pair, its first.
     pub(crate) fn attribute(&self, attributes: &Attributes) -> u32 {
         match self {
@@ -143,8 +148,12 @@ impl Search<'_> {
     fn scored(&self, predicate: Predicate, separation: Separation, preference: f64) -> Scored {
         let attribute = &self.attributes.attributes[predicate.attribute(self.attributes) as usize];
         let own = if Some(attribute.place) == self.place && attribute.place != 0 { 0.01 } else { 0.0 };
-        let symptom = if attribute.symptom { -0.03 } else { 0.0 };
-        Scored { predicate, separation, rank: separation.bound + own + symptom + preference }
+        let standing = match attribute.standing {
+            Standing::Trait => 0.0,
+            Standing::Symptom | Standing::Answer => -0.03,
+            Standing::Description => -0.06,
+        };
+        Scored { predicate, separation, rank: separation.bound + own + standing + preference }
     }
 
     /// The best level of each value.

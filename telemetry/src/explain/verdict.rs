@@ -13,36 +13,36 @@ use crate::event::Cause;
 #[must_use]
 pub fn reason_words(cause: Cause, name: Option<&str>, place: &str) -> String {
     // A call is named after what it calls; where it is made from is the step above.
-    let (above, last) = place.rsplit_once('.').unwrap_or(("", place));
+    let (above, last) = match place {
+        "everywhere" => ("everywhere", ""),
+        _ => place.rsplit_once('.').unwrap_or(("", place)),
+    };
+    let name = name.filter(|name| !name.is_empty());
     let called = name.unwrap_or(last);
     let at = |place: &str| match place {
         "" => String::new(),
         "everywhere" => " everywhere".into(),
         _ => format!(" at {place}"),
     };
-    let of =
-        |what: Option<&str>| what.filter(|what| !what.is_empty()).map_or(String::new(), |what| format!(" of {what}"));
+    let of = |what: Option<&str>| what.map_or(String::new(), |what| format!(" of {what}"));
     let caller = if last == called { at(above) } else { at(place) };
     match cause {
         Cause::Run => format!("computing{}", at(place)),
         Cause::Worker => format!("waiting{} for a worker", at(place)),
-        Cause::Permit => format!(
-            "waiting{caller} for a slot{}",
-            if called.is_empty() { String::new() } else { format!(" to {called}") }
-        ),
-        Cause::Io if called.is_empty() || called == "everywhere" => format!("waiting{} for an answer", at(place)),
+        Cause::Permit if called.is_empty() => format!("waiting{} for a slot", at(place)),
+        Cause::Permit => format!("waiting{caller} for a slot to {called}"),
+        Cause::Io if called.is_empty() => format!("waiting{} for an answer", at(place)),
         Cause::Io => format!("waiting{caller} for the answer of {called}"),
         Cause::Join => format!("waiting{} for something that was not recorded", at(place)),
         Cause::Rate => format!("being held{} by the rate limit{}", at(place), of(name)),
         Cause::Timer => match name {
-            Some(name) if !["retry", "backoff", "back-off"].contains(&name) => {
-                format!("waiting out the timer {name}{}", at(place))
-            }
-            _ => format!("waiting out the retry delay{}", at(place)),
+            Some("back_off") => format!("waiting out the retry delay{}", at(place)),
+            Some(name) => format!("waiting out the timer {name}{}", at(place)),
+            None => format!("waiting out a timer{}", at(place)),
         },
         Cause::Lock => format!("waiting{} for the lock{}", at(place), of(name)),
-        Cause::Read => format!("the client sending slowly{}", at(place)),
-        Cause::Write => format!("the client reading slowly{}", at(place)),
+        Cause::Read => format!("waiting{} for the client to send", at(place)),
+        Cause::Write => format!("waiting{} for the client to read", at(place)),
     }
 }
 
@@ -85,6 +85,8 @@ pub(crate) fn reasons_words(reasons: &[Reason], place: &str) -> String {
     let words = |reason: &Reason, place: &str| reason_words(reason.cause, reason.name.as_deref(), place);
     let whole: f64 = reasons.iter().map(|reason| reason.share).sum();
     match reasons {
+        [] if place.is_empty() => "spent in the request itself".into(),
+        [] if place == "everywhere" => "spent everywhere".into(),
         [] => format!("spent at {place}"),
         [first, second, ..] if first.share < 0.8 * whole && second.share >= 0.1 * whole => {
             format!(
@@ -197,20 +199,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_read_as_a_person_says_them() {
-        let check = |cause, name, place, expected: &str| assert_eq!(reason_words(cause, name, place), expected);
+    fn every_cause_reads_as_a_person_says_it() {
+        let check = |cause, name, place, expected: &str| {
+            let told = sentence(0.8, 52.5, &reason_words(cause, name, place), &[]);
+            assert_eq!(told, format!("80% of the extra 52.5 ms is {expected}; no attribute marks it"));
+        };
+        check(Cause::Run, None, "render", "computing at render");
+        check(Cause::Run, None, "everywhere", "computing everywhere");
+        check(Cause::Run, None, "", "computing");
+        check(Cause::Worker, None, "price", "waiting at price for a worker");
+        check(Cause::Worker, None, "everywhere", "waiting everywhere for a worker");
+        check(Cause::Worker, None, "", "waiting for a worker");
+        check(Cause::Permit, Some("quotes"), "price.quotes", "waiting at price for a slot to quotes");
+        check(Cause::Permit, Some("quotes"), "", "waiting for a slot to quotes");
+        check(Cause::Permit, Some("quotes"), "everywhere", "waiting everywhere for a slot to quotes");
+        check(Cause::Permit, None, "everywhere", "waiting everywhere for a slot");
+        check(Cause::Permit, None, "", "waiting for a slot");
         check(Cause::Io, Some("quotes"), "price.quotes", "waiting at price for the answer of quotes");
         check(Cause::Io, Some("b"), "upstream", "waiting at upstream for the answer of b");
         check(Cause::Io, None, "upstream", "waiting for the answer of upstream");
-        check(Cause::Permit, Some("quotes"), "price.quotes", "waiting at price for a slot to quotes");
-        check(Cause::Worker, None, "everywhere", "waiting everywhere for a worker");
-        check(Cause::Worker, None, "", "waiting for a worker");
+        check(Cause::Io, None, "everywhere", "waiting everywhere for an answer");
+        check(Cause::Io, None, "", "waiting for an answer");
+        check(Cause::Join, None, "price", "waiting at price for something that was not recorded");
+        check(Cause::Join, None, "", "waiting for something that was not recorded");
         check(Cause::Rate, Some("tenant"), "admission", "being held at admission by the rate limit of tenant");
-        check(Cause::Timer, Some("retry"), "price", "waiting out the retry delay at price");
+        check(Cause::Rate, None, "", "being held by the rate limit");
+        check(Cause::Timer, Some("back_off"), "cart.carts", "waiting out the retry delay at cart.carts");
         check(Cause::Timer, Some("pause"), "price", "waiting out the timer pause at price");
-        check(Cause::Run, None, "render", "computing at render");
-        check(Cause::Write, None, "", "the client reading slowly");
+        check(Cause::Timer, None, "price", "waiting out a timer at price");
         check(Cause::Lock, Some("cart"), "price", "waiting at price for the lock of cart");
+        check(Cause::Lock, None, "price", "waiting at price for the lock");
+        check(Cause::Read, Some("client"), "upload", "waiting at upload for the client to send");
+        check(Cause::Write, None, "", "waiting for the client to read");
     }
 
     #[test]

@@ -372,7 +372,7 @@ fn a_plain_proxy_route_names_its_cause_too() {
     for (fault, kind, says) in [
         (Fault::SlowPeer, VerdictKind::Cause, "is waiting for the answer of quotes; peer=10.0.0.0:80 in 100%"),
         (Fault::LoadBurst, VerdictKind::Cause, "is waiting for a worker; arrival 14:"),
-        (Fault::SlowClient, VerdictKind::Cause, "is the client reading slowly; client=c0 in 100%"),
+        (Fault::SlowClient, VerdictKind::Cause, "is waiting for the client to read; client=c0 in 100%"),
         (Fault::Nothing, VerdictKind::NoSingleCause, "the spread of waiting for the answer of quotes"),
     ] {
         let scene = Scene { fault, prevalence: 0.05, extra_ms: 25.0, suffering: 1.0, requests: REQUESTS, seed: 8 };

@@ -477,7 +477,7 @@ impl Request {
         let mut before = None;
         for call in calls {
             if call.attempt > 1 {
-                self.state(step, ns(times.timer), Cause::Timer, Some("retry"), None);
+                self.state(step, ns(times.timer), Cause::Timer, Some("back_off"), None);
             }
             let from = self.nodes[step].end_ns;
             let node = self.call(step, before, from, *call);

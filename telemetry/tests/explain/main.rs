@@ -2,4 +2,5 @@
 
 mod flow;
 mod accuracy;
+mod marks;
 mod properties;

@@ -1,7 +1,7 @@
 //! The waterfall of one request: a lane for each node, thick on the critical path, and the facts of the selected one.
 
 use ratatui::layout::Rect;
-use zerver_telemetry::event::{Cause, StateKind};
+use zerver_telemetry::event::Cause;
 use zerver_telemetry::timeline::{Node, State};
 
 use crate::layout;
@@ -37,7 +37,7 @@ fn title(pen: &mut Pen<'_>, area: Rect, model: &Model, row: &Row) {
         l if l >= route.p50_ms => "≥ p50",
         _ => "< p50",
     });
-    let exact = if row.path.exact { "exact path" } else { "~ inferred path" };
+    let exact = if row.path_is_exact() { "exact path" } else { "~ inferred path" };
     let text = format!(
         "{}  {}  {}  {} ms  {rank}   {}  {exact}",
         short_id(&timeline.trace_id.to_string()),
@@ -160,7 +160,7 @@ fn states(pen: &mut Pen<'_>, line: Rect, lane: &Lane, node: &Node, row: &Row, (f
         let overlap = |state: &&State| (state.to_ns.min(end).saturating_sub(state.from_ns.max(begin)), state.from_ns);
         let Some(state) = node.states[first..].iter().take_while(inside).max_by_key(overlap) else { continue };
         let on_path = lane.on_path && {
-            let pieces = &row.path.pieces;
+            let pieces = &row.path;
             pieces.iter().any(|p| p.node == lane.node && p.from_ns < end && p.to_ns > begin)
         };
         let kind = state.cause.kind();
@@ -183,7 +183,7 @@ fn critical(pen: &mut Pen<'_>, area: Rect, row: &Row) {
     let whole = shares.len() <= lines;
     let most = if whole { lines } else { lines.saturating_sub(1) };
     for (n, share) in shares.iter().take(most).enumerate() {
-        let kind = share.cause.map_or(StateKind::Park, Cause::kind);
+        let kind = share.cause.kind();
         let y = cast(n);
         let ms = ns_to_ms(share.ns);
         let x = pen.text(room, 0, y, &format!("{:>7} {:>4} ", ms_exact(ms), percent(ms / latency)), Role::Text);

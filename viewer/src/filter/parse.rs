@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zerver_telemetry::event::{Cause, StateKind};
 
-use super::{Field, Pattern, Term, Test, Which};
+use super::term::{Field, Pattern, Term, Test, Which};
 
 /// More nesting than this is refused, so that no text can exhaust the stack.
 const DEPTH_MAX: usize = 32;

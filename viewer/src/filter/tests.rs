@@ -1,13 +1,17 @@
 //! The filter language against one known request, and against any text.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
+use super::term::Pattern;
 use super::*;
-use crate::sample::{engine, sample};
+use crate::sample::sample;
 
 fn row() -> Row {
     // 8 ms: queued 4 (permit), waiting 2 (io), running 2, all at `price`; tenant=acme, bytes=512.
-    Row::new(Arc::new(sample(9, "quote", 8.0, 503)), &engine())
+    Row::new(Arc::new(sample(9, "quote", 8.0, 503)))
 }
 
 fn around() -> Surroundings {
@@ -139,4 +143,12 @@ proptest! {
         let fits = Pattern::new(&starred).fits(&around);
         prop_assert!(fits);
     }
+}
+
+#[test]
+fn a_route_name_with_blanks_is_quoted() {
+    assert_eq!(
+        [quoted("a-b/c.d_e"), quoted("a b"), quoted("a\"b"), quoted("")],
+        ["a-b/c.d_e", "\"a b\"", "\"a*b\"", "\"\""]
+    );
 }

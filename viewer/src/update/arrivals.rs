@@ -1,7 +1,7 @@
 //! Requests come in: stored or held, and added up for every screen a few times a second.
 
+use crate::arrival::Arrival;
 use crate::histogram::quantiles;
-use crate::ingest::Arrival;
 use crate::model::Model;
 use crate::routes;
 use crate::units::ns_to_ms;

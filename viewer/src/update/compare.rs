@@ -7,8 +7,8 @@ use zerver_telemetry::id::TraceId;
 use zerver_telemetry::timeline::Timeline;
 
 use crate::analysis::Job;
+use crate::arrival::Link;
 use crate::histogram::{BUCKETS, bucket, edge_ms, quantiles};
-use crate::ingest::Link;
 use crate::keys::{Action, Screen};
 use crate::model::{Choice, Effect, Model, Side};
 use crate::row::failed;
@@ -271,32 +271,4 @@ fn other_route(model: &mut Model, by: isize) -> Vec<Effect> {
     let next = (place + count).saturating_add_signed(by) % count;
     let route = model.routes[next].name.clone();
     choose(model, Some(route), Choice::SlowVersusFast)
-}
-
-/// Opens the finding's slow example; its fast twin is one key away.
-pub(super) fn open_example(model: &mut Model) -> Vec<Effect> {
-    let finding = model.compare.result.as_ref().and_then(|result| result.findings.get(model.compare.finding));
-    let Some(finding) = finding else {
-        model.status = Some("no finding to open".into());
-        return Vec::new();
-    };
-    let find = |trace: &Option<String>| {
-        let trace: TraceId = trace.as_ref()?.parse().ok()?;
-        model.store.iter().map(|(_, row)| row).find(|row| row.timeline.trace_id == trace).cloned()
-    };
-    let (slow, fast) = (find(&finding.example_slow), find(&finding.example_fast));
-    let Some(slow) = slow else {
-        model.status = Some("this finding's example is no longer in memory".into());
-        return Vec::new();
-    };
-    let place = finding.place.clone();
-    super::timeline::show(model, Arc::clone(&slow));
-    let lane = super::timeline::shown(&model.timeline).position(|lane| slow.timeline.path(lane.node) == place);
-    model.timeline.cursor = lane.unwrap_or(0);
-    model.status = Some(match fast {
-        Some(_) => "the slow one of the pair; w shows its fast twin".into(),
-        None => "a slow example; its fast twin is no longer in memory".to_owned(),
-    });
-    model.timeline.twin = fast;
-    super::go(model, Screen::Timeline)
 }

@@ -15,21 +15,21 @@ pub(super) fn click(model: &mut Model, x: u16, y: u16) -> Vec<Effect> {
     let strips = layout::strips(model.size);
     if strips.tabs.contains(Position { x, y }) {
         let tab = layout::tabs(model.size.0).into_iter().find(|(_, from, to)| (*from..*to).contains(&x));
-        return tab.map(|(screen, ..)| super::go(model, screen)).unwrap_or_default();
+        return tab.map(|(screen, ..)| super::screens::go(model, screen)).unwrap_or_default();
     }
     if strips.banner.contains(Position { x, y }) {
-        return super::why(model);
+        return super::screens::why(model);
     }
     match model.screen {
         Screen::Overview => {
             let area = layout::list(layout::overview(strips.body)[0], 1);
             match place(area, x, y, model.overview.cursor, model.routes.len()) {
                 Some(place) if place == model.overview.cursor && model.overview.selected.is_some() => {
-                    super::open(model)
+                    super::screens::open(model)
                 }
                 Some(place) => {
                     let by = place.cast_signed() - model.overview.cursor.cast_signed();
-                    super::step(model, by)
+                    super::screens::step(model, by)
                 }
                 None => Vec::new(),
             }
@@ -42,7 +42,7 @@ pub(super) fn click(model: &mut Model, x: u16, y: u16) -> Vec<Effect> {
             }
             let area = layout::list(list, 1);
             match place(area, x, y, model.requests.cursor, model.requests.view.len()) {
-                Some(place) if place == model.requests.cursor && !model.requests.follow => super::open(model),
+                Some(place) if place == model.requests.cursor && !model.requests.follow => super::screens::open(model),
                 Some(place) => {
                     super::requests::select(model, place);
                     Vec::new()
@@ -93,5 +93,5 @@ pub(super) fn scroll(model: &mut Model, down: bool) -> Vec<Effect> {
         return Vec::new();
     }
     let rows = if model.screen == Screen::Compare { 1 } else { 3 };
-    super::step(model, if down { rows } else { -rows })
+    super::screens::step(model, if down { rows } else { -rows })
 }

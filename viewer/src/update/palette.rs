@@ -114,17 +114,17 @@ fn run(model: &mut Model, run: Run) -> Vec<Effect> {
             // A command of another screen goes there first.
             let screen =
                 if works(model.screen) { Some(model.screen) } else { Screen::ALL.into_iter().find(|s| works(*s)) };
-            let mut effects = screen.map(|screen| super::go(model, screen)).unwrap_or_default();
-            effects.extend(super::act(model, action));
+            let mut effects = screen.map(|screen| super::screens::go(model, screen)).unwrap_or_default();
+            effects.extend(super::actions::act(model, action));
             effects
         }
         Run::Route(name) => {
-            super::requests::set_filter(model, &format!("route:{}", super::quoted(&name)));
-            super::go(model, Screen::Requests)
+            super::requests::set_filter(model, &format!("route:{}", crate::filter::quoted(&name)));
+            super::screens::go(model, Screen::Requests)
         }
         Run::Compare(name) => {
             let mut effects = super::compare::choose(model, Some(name), Choice::SlowVersusFast);
-            effects.extend(super::go(model, Screen::Compare));
+            effects.extend(super::screens::go(model, Screen::Compare));
             effects
         }
         Run::Theme(theme) => {
@@ -133,7 +133,7 @@ fn run(model: &mut Model, run: Run) -> Vec<Effect> {
         }
         Run::Filter(text) => {
             super::requests::set_filter(model, &text);
-            super::go(model, Screen::Requests)
+            super::screens::go(model, Screen::Requests)
         }
     }
 }

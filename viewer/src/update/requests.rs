@@ -57,7 +57,7 @@ fn put_cursor(model: &mut Model, place: usize) {
 
 /// Moves the cursor; moving away from the newest stops following.
 pub(super) fn step(model: &mut Model, by: isize) {
-    let place = super::moved(model.requests.cursor, by, model.requests.view.len());
+    let place = crate::layout::moved(model.requests.cursor, by, model.requests.view.len());
     model.requests.follow = model.requests.follow && place == 0;
     put_cursor(model, place);
 }
@@ -120,7 +120,7 @@ fn complete(model: &mut Model) {
     let Some(line) = &mut model.requests.input else { return };
     let word_from = line.before().rfind([' ', '(', '-']).map_or(0, |at| at + 1);
     let word = line.before()[word_from..].to_owned();
-    let routes = model.routes.iter().map(|route| format!("route:{}", super::quoted(&route.name)));
+    let routes = model.routes.iter().map(|route| format!("route:{}", crate::filter::quoted(&route.name)));
     let keys = FILTER_KEYS.iter().map(|key| (*key).to_owned());
     let fits: Vec<String> = keys.chain(routes).filter(|c| c.starts_with(&word) && *c != word).collect();
     match fits.as_slice() {
@@ -195,7 +195,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::NextSlow => seek(model, true),
         Action::PreviousSlow => seek(model, false),
         Action::OnlyRoute => match model.selected_row().map(|row| row.timeline.route.clone()) {
-            Some(route) => set_filter(model, &format!("route:{}", super::quoted(&route))),
+            Some(route) => set_filter(model, &format!("route:{}", crate::filter::quoted(&route))),
             None => model.status = Some("no request is selected".into()),
         },
         _ => {}

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::engine::Engine;
+use crate::arrival::{Arrival, Link};
 use crate::headless::start;
-use crate::ingest::{Arrival, Link};
-use crate::model::RequestSort;
+use crate::keys::Screen;
+use crate::layout;
+use crate::model::{Choice, RequestSort};
 use crate::options::Options;
+use crate::row::Row;
 use crate::sample::{engine, sample};
 use crate::source::{Counters, Gateway};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn arrival(engine: &Engine, seqs: std::ops::Range<u64>) -> Arrival {
+fn arrival(seqs: std::ops::Range<u64>) -> Arrival {
     // Every tenth request is slow, every twentieth fails; two routes in turn.
     let rows = seqs.clone().map(|seq| {
         let ms = if seq % 10 == 9 { 90.0 } else { 4.0 };
         let route = if seq % 2 == 0 { "order" } else { "quote" };
-        Row::new(Arc::new(sample(seq, route, ms, if seq % 20 == 19 { 503 } else { 200 })), engine)
+        Row::new(Arc::new(sample(seq, route, ms, if seq % 20 == 19 { 503 } else { 200 })))
     });
     Arrival {
         gateway: Gateway { name: "gw".into(), version: "1".into(), now_unix_ns: seqs.end * SECOND },
@@ -32,7 +34,7 @@ fn arrival(engine: &Engine, seqs: std::ops::Range<u64>) -> Arrival {
 fn filled() -> Model {
     let mut model = start("test", &Options { capacity: 1000, ..Options::default() }, (120, 36));
     send(&mut model, Msg::Link(Link::Live));
-    send(&mut model, Msg::Arrival(arrival(&engine(), 0..100)));
+    send(&mut model, Msg::Arrival(arrival(0..100)));
     send(&mut model, Msg::Refresh { now_unix_ns: 100 * SECOND });
     model
 }
@@ -71,10 +73,10 @@ fn the_first_data_bring_routes_and_a_verdict() {
 fn the_rate_is_the_gateways_own() {
     let mut model = filled();
     assert_eq!(model.rate, None);
-    send(&mut model, Msg::Arrival(arrival(&engine(), 100..102)));
+    send(&mut model, Msg::Arrival(arrival(100..102)));
     assert_eq!(model.rate, Some(10.0));
     // A restarted gateway counts anew.
-    send(&mut model, Msg::Arrival(arrival(&engine(), 0..1)));
+    send(&mut model, Msg::Arrival(arrival(0..1)));
     assert_eq!(model.rate, None);
 }
 
@@ -131,7 +133,7 @@ fn following_ends_when_the_cursor_leaves_the_newest() {
     let mut model = filled();
     press(&mut model, "2 j j");
     assert_eq!((model.requests.follow, model.requests.selected), (false, Some(97)));
-    send(&mut model, Msg::Arrival(arrival(&engine(), 100..110)));
+    send(&mut model, Msg::Arrival(arrival(100..110)));
     send(&mut model, Msg::Refresh { now_unix_ns: 101 * SECOND });
     assert_eq!((model.requests.selected, model.requests.cursor), (Some(97), 12));
     press(&mut model, "F");
@@ -144,7 +146,7 @@ fn following_ends_when_the_cursor_leaves_the_newest() {
 fn a_pause_holds_and_counts() {
     let mut model = filled();
     press(&mut model, "space");
-    send(&mut model, Msg::Arrival(arrival(&engine(), 100..130)));
+    send(&mut model, Msg::Arrival(arrival(100..130)));
     send(&mut model, Msg::Refresh { now_unix_ns: 101 * SECOND });
     assert_eq!((model.store.len(), model.held.len()), (100, 30));
     press(&mut model, "space");
@@ -155,7 +157,7 @@ fn a_pause_holds_and_counts() {
 fn a_long_pause_drops_the_oldest_and_says_so() {
     let mut model = start("test", &Options { capacity: 20, ..Options::default() }, (120, 36));
     press(&mut model, "space");
-    send(&mut model, Msg::Arrival(arrival(&engine(), 0..50)));
+    send(&mut model, Msg::Arrival(arrival(0..50)));
     assert_eq!((model.held.len(), model.held_lost), (20, 30));
 }
 
@@ -223,9 +225,9 @@ fn a_live_comparison_is_renewed_only_when_there_is_news() {
         effects.iter().any(|effect| matches!(effect, Effect::Compare(_)))
     };
     assert!(!renewed(&mut model, 200), "nothing new");
-    send(&mut model, Msg::Arrival(arrival(&engine(), 100..101)));
+    send(&mut model, Msg::Arrival(arrival(100..101)));
     assert!(renewed(&mut model, 201));
-    send(&mut model, Msg::Arrival(arrival(&engine(), 101..102)));
+    send(&mut model, Msg::Arrival(arrival(101..102)));
     assert!(!renewed(&mut model, 202), "too soon");
     assert!(renewed(&mut model, 207));
 }
@@ -233,7 +235,7 @@ fn a_live_comparison_is_renewed_only_when_there_is_news() {
 #[test]
 fn a_capture_is_compared_whole_when_it_is_read() {
     let mut model = filled();
-    send(&mut model, Msg::Arrival(arrival(&engine(), 100..150)));
+    send(&mut model, Msg::Arrival(arrival(100..150)));
     send(&mut model, Msg::Refresh { now_unix_ns: 101 * SECOND });
     assert!(model.comparison_outdated());
     send(&mut model, Msg::Link(Link::Ended));
@@ -248,7 +250,7 @@ fn a_list_grown_step_by_step_is_the_one_made_at_once() {
         let mut grown = start("test", &Options { capacity: 120, ..Options::default() }, (120, 36));
         requests::set_filter(&mut grown, filter);
         for from in (0..200).step_by(25) {
-            send(&mut grown, Msg::Arrival(arrival(&engine(), from..from + 25)));
+            send(&mut grown, Msg::Arrival(arrival(from..from + 25)));
             send(&mut grown, Msg::Refresh { now_unix_ns: from * SECOND });
         }
         let kept = grown.requests.view.clone();
@@ -336,12 +338,4 @@ fn copying_gives_the_trace_or_the_report() {
     let mut model = filled();
     assert!(matches!(&press(&mut model, "y")[..], [Effect::Copy(text)] if text.contains("timelines of quote")));
     assert!(matches!(&press(&mut model, "2 y")[..], [Effect::Copy(text)] if text.len() == 32));
-}
-
-#[test]
-fn a_route_name_with_blanks_is_quoted() {
-    assert_eq!(
-        [quoted("a-b/c.d_e"), quoted("a b"), quoted("a\"b"), quoted("")],
-        ["a-b/c.d_e", "\"a b\"", "\"a*b\"", "\"\""]
-    );
 }

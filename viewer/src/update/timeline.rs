@@ -130,14 +130,14 @@ fn zoom(model: &mut Model, by: f64) {
 fn piece(model: &mut Model, forward: bool) {
     let view = &mut model.timeline;
     let Some(row) = view.row.clone() else { return };
-    let count = row.path.pieces.len();
+    let count = row.path.len();
     let next = match (view.piece, forward) {
         (None, true) => 0,
         (None, false) => count.wrapping_sub(1),
         (Some(at), true) => at + 1,
         (Some(at), false) => at.wrapping_sub(1),
     };
-    let Some(piece) = row.path.pieces.get(next) else {
+    let Some(piece) = row.path.get(next) else {
         model.status = Some("no further piece of the critical path that way".into());
         return;
     };
@@ -148,12 +148,12 @@ fn piece(model: &mut Model, forward: bool) {
     if piece.from_ns < from || piece.from_ns >= to {
         view.from_ns = piece.from_ns.saturating_sub((to - from) / 4);
     }
-    let cause = piece.cause.map_or("unknown", zerver_telemetry::event::Cause::as_str);
+    let cause = piece.cause.as_str();
     model.status = Some(format!(
         "piece {} of {count}: {} ms {cause} at {}",
         next + 1,
         crate::units::ms_exact(crate::units::ns_to_ms(piece.len_ns())),
-        super::lane_name(&row, piece.node)
+        crate::row::node_path(&row.timeline, piece.node)
     ));
 }
 

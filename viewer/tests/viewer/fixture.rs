@@ -6,7 +6,7 @@ use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::explain::{Cohort, Cohorts, Comparison, Evidence, Finding, Mark, Part, Reason, VerdictKind};
 use zerver_telemetry::id::{SpanId, TraceId};
 use zerver_telemetry::timeline::{Kept, Node, State, Timeline, Value};
-use zerver_viewer::{Batch, Counters, CriticalPath, Engine, Gateway, Piece};
+use zerver_viewer::{Batch, Counters, Engine, Gateway};
 
 /// 14:00:00 on a Tuesday.
 pub(crate) const START_NS: u64 = 1_763_474_400_000_000_000;
@@ -243,39 +243,9 @@ pub(crate) fn gateway(now_unix_ns: u64) -> Gateway {
     Gateway { name: "gw-1".into(), version: "0.1.0".into(), now_unix_ns }
 }
 
-/// The exact path by the recorded wakes, and a comparison as the real one would answer it.
+/// A comparison as the real one would answer it.
 pub(crate) fn engine() -> Engine {
-    Engine::new(|timelines, route, cohorts| comparison(timelines, route.unwrap_or(""), cohorts), critical_path)
-}
-
-/// Walks back from the end: through whoever woke a join, and from a node's start to the node it came after.
-pub(crate) fn critical_path(timeline: &Timeline) -> CriticalPath {
-    let mut pieces = Vec::new();
-    let mut open = vec![(NodeId::ROOT, 0, timeline.latency_ns)];
-    while let Some((id, from, mut to)) = open.pop() {
-        let node = timeline.node(id).expect("nodes refer to nodes");
-        for (place, state) in node.states.iter().enumerate().rev() {
-            let (begin, end) = (state.from_ns.max(from), state.to_ns.min(to));
-            if begin >= end {
-                continue;
-            }
-            match node.states.get(place + 1).and_then(|next| next.woken_by) {
-                Some(by) if state.cause == Cause::Join => open.push((by, begin, end)),
-                _ => {
-                    let (node, cause, name) = (id, Some(state.cause), state.name.clone());
-                    pieces.push(Piece { node, cause, name, from_ns: begin, to_ns: end });
-                }
-            }
-            to = begin;
-        }
-        match node.after {
-            Some(after) if to > from => open.push((after, from, to)),
-            None if to > from => pieces.push(Piece { node: id, cause: None, name: None, from_ns: from, to_ns: to }),
-            _ => {}
-        }
-    }
-    pieces.sort_by_key(|piece| piece.from_ns);
-    CriticalPath { pieces, exact: true }
+    Engine::new(|timelines, route, cohorts| comparison(timelines, route.unwrap_or(""), cohorts))
 }
 
 /// Numbers like those of the real comparison; the ranges and the examples are the requests' own.

@@ -168,7 +168,7 @@ fn tenants_that_came_and_went_are_forgotten() {
         let charge = room.pass(Duration::ZERO, Arrival { tenant, ..arrival(Class::Interactive, "") }, FLOW);
         room.settle(charge, FLOW.service);
     }
-    assert!(room.halls[Class::Interactive.index()].lines.len() <= 2 * IDLE_LINES);
+    assert!(room.halls[Class::Interactive.index()].lines.len() <= 2 * hall::IDLE_LINES);
 }
 
 #[test]
