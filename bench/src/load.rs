@@ -156,19 +156,21 @@ pub(crate) async fn hold(
     watch_path: &str,
     status: u16,
 ) -> Result<Held, Box<dyn Error>> {
-    let mut sender = connect(address).await?;
-    let held = Held {
-        task: tokio::task::spawn_local(async move {
-            // It ends when it is dropped.
-            let _ = exchange(&mut sender, path).await;
-        }),
-    };
     let mut watch = connect(address).await?;
     for _ in 0..200 {
-        if exchange(&mut watch, watch_path).await? == status {
+        let mut sender = connect(address).await?;
+        let mut held = Held {
+            task: tokio::task::spawn_local(async move {
+                // It ends when it is dropped, or at once when it is refused itself.
+                let _ = exchange(&mut sender, path).await;
+            }),
+        };
+        // Long enough for it to be refused or to be held; the watching request must not be there before it.
+        if tokio::time::timeout(Duration::from_millis(50), &mut held.task).await.is_err()
+            && exchange(&mut watch, watch_path).await? == status
+        {
             return Ok(held);
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Err(format!("{watch_path} is never answered {status}").into())
 }
