@@ -1,0 +1,104 @@
+//! What proxying a request costs: zerver, bare pingora and nginx in front of one origin, under one load, in turn.
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::Length;
+use crate::child::Server;
+use crate::load::{self, CONNECTIONS, Tally};
+use crate::machine::Watch;
+use crate::nginx;
+use crate::sample::Sample;
+use crate::table::{Row, Table};
+
+const PATH: &str = "/proxied";
+
+pub(crate) fn run(length: Length) -> Result<(), Box<dyn Error>> {
+    load::on_one_thread(measure(length))
+}
+
+async fn measure(length: Length) -> Result<(), Box<dyn Error>> {
+    let (rounds, time) = match length {
+        Length::Full => (11, Duration::from_millis(1_500)),
+        Length::Quick => (3, Duration::from_millis(400)),
+    };
+    let origin = Server::own(&["origin"])?;
+    let behind = origin.address.to_string();
+    let mut zerver = Server::own(&["gateway", &behind])?;
+    let mut bare = Server::own(&["bare", &behind])?;
+    let nginx = nginx::start(origin.address).await?;
+    let mut contenders = vec![(zerver.address, zerver.pid), (bare.address, bare.pid)];
+    contenders.extend(nginx.iter().map(|nginx| (nginx.server.address, nginx.server.pid)));
+    let pids: Vec<u32> = contenders.iter().map(|(_, pid)| *pid).chain([origin.pid]).collect();
+
+    // Pools, caches and the adaptive limit find their size.
+    for (address, pid) in &contenders {
+        load::slice(*address, *pid, PATH, time).await?;
+    }
+    let watch = Watch::start(&pids);
+    let mut tallies: Vec<Vec<Tally>> = vec![Vec::new(); contenders.len()];
+    for round in 0..rounds {
+        for place in 0..contenders.len() {
+            // Each round begins with another one.
+            let place = (place + round) % contenders.len();
+            let (address, pid) = contenders[place];
+            tallies[place].push(load::slice(address, pid, PATH, time).await?);
+        }
+    }
+    let shared = watch.end();
+
+    let mut table = Table::new("proxy");
+    let cpu = |tallies: &[Tally]| Sample(tallies.iter().map(Tally::cpu_us).collect());
+    let (own, pingora) = (cpu(&tallies[0]), cpu(&tallies[1]));
+    let names = ["zerver", "bare pingora", "nginx"];
+    for (name, tallies) in names.iter().zip(&tallies) {
+        table.add(Row::new(format!("{name}: CPU per proxied request"), cpu(tallies), "us"));
+    }
+    table.add(
+        Row::new("zerver / bare pingora, CPU per request", own.over(&pingora), "x")
+            .against("bare pingora, us", pingora.median()),
+    );
+    match tallies.get(2) {
+        Some(tallies) => {
+            let nginx = cpu(tallies);
+            let row = Row::new("zerver / nginx, CPU per request", own.over(&nginx), "x");
+            table.add(row.against("nginx, us", nginx.median()));
+            let row = Row::new("bare pingora / nginx, CPU per request", pingora.over(&nginx), "x");
+            table.add(row.against("nginx, us", nginx.median()));
+        }
+        None => table.add(Row::without("nginx: skipped, there is none (ZERVER_TEST_NGINX names one)")),
+    }
+    let collector = |tally: &Tally| tally.collector.as_secs_f64() / tally.cpu.as_secs_f64();
+    table.add(Row::new(
+        "zerver: part of its CPU on the collector's thread",
+        Sample(tallies[0].iter().map(collector).collect()),
+        "part",
+    ));
+    table.add(Row::without(
+        "zerver without tracing: cannot be compiled out; what it adds is within the ratio to bare pingora",
+    ));
+    for (name, server) in [("zerver", &mut zerver), ("bare pingora", &mut bare)] {
+        server.start_counting()?;
+        let answers = load::slice(server.address, server.pid, PATH, time).await?.answers() + CONNECTIONS as u64;
+        if let Some((calls, bytes)) = server.stop_counting()? {
+            table.add(Row::new(format!("{name}: allocations per request"), calls / answers as f64, ""));
+            table.add(Row::new(format!("{name}: bytes allocated per request"), bytes / answers as f64, "B"));
+        }
+    }
+    sound(&mut table, &names, &tallies);
+    table.finish(shared)?;
+    Ok(())
+}
+
+/// That each answered what was asked, and kept its connections: without that the figures above mean nothing.
+fn sound(table: &mut Table, names: &[&str], tallies: &[Vec<Tally>]) {
+    for (name, tallies) in names.iter().zip(tallies) {
+        let answers: u64 = tallies.iter().map(Tally::answers).sum();
+        let strange: u64 = tallies.iter().map(|tally| tally.other_than(200) + tally.reopened).sum();
+        table.add(
+            Row::new(format!("{name}: answers that were not 200, or connections lost"), strange as f64, "")
+                .against("answers", answers as f64)
+                .at_most(0.0),
+        );
+    }
+}
