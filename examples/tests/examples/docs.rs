@@ -40,7 +40,11 @@ fn configuration_names_every_key_choice_and_variable() {
     names(&schema, &mut keys);
     assert!(keys.len() > 60 && keys.contains("drain_timeout") && keys.contains("round_robin"), "{keys:?}");
     let text = read("docs/configuration.md");
-    assert_eq!(missing(&text, keys.iter().map(String::as_str)), [""; 0], "docs/configuration.md does not name these keys");
+    assert_eq!(
+        missing(&text, keys.iter().map(String::as_str)),
+        [""; 0],
+        "docs/configuration.md does not name these keys"
+    );
     let variables = VARIABLES.iter().map(|variable| variable.name);
     assert_eq!(missing(&text, variables), [""; 0], "docs/configuration.md does not name these variables");
 }
@@ -54,7 +58,9 @@ fn every_page_in_the_documentation_is_sound() {
             if source.starts_with("listen:") {
                 pages += 1;
                 let page = Page::Text { name: name.to_owned(), source: source.to_owned() };
-                check(&page, &[], &|_| Some("x".to_owned())).map(|_| ()).unwrap_or_else(|rejected| panic!("{rejected}"));
+                check(&page, &[], &|_| Some("x".to_owned()))
+                    .map(|_| ())
+                    .unwrap_or_else(|rejected| panic!("{rejected}"));
             }
         }
     }

@@ -62,9 +62,9 @@ impl Pages {
         let query = Query(request.uri().query().unwrap_or(""));
         let path = request.uri().path().trim_end_matches('/');
         match (request.method(), path) {
-            (&Method::GET | &Method::HEAD, path) => self.page(path, &query),
             (&Method::POST, "/reload") => self.reload().await,
             (_, "/reload") => error(StatusCode::METHOD_NOT_ALLOWED, "use POST"),
+            (&Method::GET | &Method::HEAD, path) => self.page(path, &query),
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "the admin pages are read with GET; only /reload takes POST"),
         }
     }

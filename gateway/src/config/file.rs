@@ -46,7 +46,9 @@ pub fn read(path: &Path) -> Result<String, Rejected> {
     if size.len() > LARGEST {
         return Err(reject(Problem::whole(format!("{file} has {} bytes; the most is {LARGEST}", size.len()))));
     }
-    std::fs::read_to_string(path).map_err(|error| reject(Problem::whole(format!("cannot read {file}: {error}"))))
+    std::fs::read_to_string(path).map_err(|error| {
+        reject(Problem::whole(format!("cannot read {file}: {error}")).help("a configuration file is UTF-8 text"))
+    })
 }
 
 /// Reads a page.
@@ -54,6 +56,11 @@ pub fn read(path: &Path) -> Result<String, Rejected> {
 /// # Errors
 /// The first problem of form; YAML that is broken there says nothing reliable about the rest.
 pub fn parse(source: &str) -> Result<Document, Box<Problem>> {
+    let is_blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if source.lines().all(is_blank) {
+        let empty = Problem::whole("the file holds no configuration");
+        return Err(Box::new(empty.help("begin with `listen: 127.0.0.1:8080` and a list of `routes:`")));
+    }
     serde_saphyr::from_str(source).map_err(|error| Box::new(problem(&error)))
 }
 
@@ -92,6 +99,9 @@ fn problem(error: &serde_saphyr::Error) -> Problem {
         }
         m if m.starts_with("invalid bool") => {
             return problem("this is neither true nor false".into()).help("write `true` or `false`");
+        }
+        m if m.starts_with("unclosed ") || m.starts_with("unexpected end") => {
+            Some("this is no YAML: look at brackets, quotes and indentation before this place")
         }
         _ => None,
     };

@@ -14,9 +14,8 @@ pub(crate) fn classify(e: &PingoraError, time_left: Option<Duration>) -> Error {
         (_, ErrorType::HTTPStatus(413)) => Error::BodyTooLarge,
         (_, ErrorType::Custom(NO_PEER)) => Error::NoPeer,
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Error::BodyTimeout,
-        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::H2Error) => {
-            Error::BadRequest("it breaks the rules of HTTP")
-        }
+        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => Error::BadRequest("it breaks the rules of HTTP"),
+        // HTTP/2 errors among them: behind a whole head, they are streams that the client has reset.
         (ErrorSource::Downstream, _) => Error::ClientGone,
         (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) if own_time => {
             Error::Deadline
@@ -52,5 +51,7 @@ mod tests {
         assert_eq!(classify(&connect, None), Error::UpstreamConnect);
         let gone = PingoraError::explain(ErrorType::ConnectionClosed, "bye").into_down();
         assert_eq!(classify(&gone, None), Error::ClientGone);
+        let reset = PingoraError::explain(ErrorType::H2Error, "stream reset").into_down();
+        assert_eq!(classify(&reset, None), Error::ClientGone);
     }
 }
