@@ -106,7 +106,7 @@ impl Hands<'_> {
             deadline: None,
             idempotency_key: None,
         };
-        let traced = Traced { log: log.clone(), node, parent: step, name, occurrence: 1 };
+        let traced = Traced { log: log.clone(), node, parent: step, name, occurrence: 1, attempt: 1 };
         let answer = self.adapter.http(call, traced).await?;
         if self.traced {
             log.close(log.now(), node, Outcome::Ok, answer.status.as_u16(), Name::NONE);

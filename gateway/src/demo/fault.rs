@@ -87,10 +87,11 @@ impl Fault {
             return false;
         };
         let mark = truth.mark.is_none_or(|(key, value)| {
-            let fits = |k: &str, v: &str| k == key && (value.is_empty() || v == value);
+            // A mark of a step's own attribute may name the step: `items@score`.
+            let named = |k: &str| k.split('@').next() == Some(key);
             first.marks.iter().any(|mark| {
-                fits(&mark.key, &mark.value)
-                    || mark.also.iter().any(|also| also.split_once('=').is_some_and(|(k, v)| fits(k, v)))
+                named(&mark.key) && (value.is_empty() || mark.value == value)
+                    || !value.is_empty() && mark.also.iter().any(|also| *also == format!("{key}={value}"))
             })
         });
         first.place.ends_with(truth.place) && first.reasons.first().is_some_and(|r| r.cause == truth.cause) && mark

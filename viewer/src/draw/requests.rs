@@ -145,10 +145,20 @@ fn parts(pen: &Pen<'_>, row: &Row) -> [(f64, char, Role); 3] {
     ]
 }
 
+/// A request's attributes, those of the request first; the operator's own (`tenant`, `peer`) before the conventions'
+/// (`http.request.method`), which are much the same in every row.
+fn told(row: &Row) -> impl Iterator<Item = &(Arc<str>, Value)> {
+    let all = |own: bool| {
+        let nodes = row.timeline.nodes.iter();
+        nodes.flat_map(|node| &node.attrs).filter(move |(key, _)| key.contains('.') != own)
+    };
+    all(true).chain(all(false))
+}
+
 /// The texts among the first few attributes, without their keys: `acme b`.
 fn values(row: &Row, most: usize) -> String {
     let mut values: Vec<&str> = Vec::new();
-    for (_, value) in row.timeline.nodes.iter().flat_map(|node| &node.attrs) {
+    for (_, value) in told(row) {
         if let Value::Text(text) = value
             && values.len() < most
             && !values.contains(&&**text)
@@ -163,7 +173,7 @@ fn values(row: &Row, most: usize) -> String {
 pub(super) fn attributes(row: &Row, most: usize) -> String {
     let mut seen: Vec<&Arc<str>> = Vec::new();
     let mut out = String::new();
-    for (key, value) in row.timeline.nodes.iter().flat_map(|node| &node.attrs) {
+    for (key, value) in told(row) {
         if seen.len() == most {
             break;
         }
