@@ -38,8 +38,16 @@ pub(crate) enum Standing {
 /// Attributes of a call that describe it, by their names in OpenTelemetry's conventions.
 ///
 /// On the request itself they are what the client asked for, and may well be a cause.
-const DESCRIPTIONS: [&str; 6] =
-    ["http.request.method", "server.address", "server.port", "url.full", "url.scheme", "network.protocol.version"];
+const DESCRIPTIONS: [&str; 8] = [
+    "http.request.method",
+    "network.protocol.version",
+    "server.address",
+    "server.port",
+    "url.full",
+    "url.path",
+    "url.scheme",
+    "url.template",
+];
 
 /// Attributes that are known only with the answer.
 const ANSWERS: [&str; 3] = ["http.response.status_code", "http.response.body.size", "error.type"];
