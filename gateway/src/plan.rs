@@ -162,8 +162,11 @@ impl Plan {
                 Err(error) => problems.push(Problem::at(settings.place(), error.to_string())),
             }
         }
+        let before_flows = problems.len();
         let flows = flows(&document, makings, &upstreams, &mut problems);
-        let routes = routes(&document, makings, &upstreams, &rate_limits, &flows, &mut problems);
+        // Where a flow is wrong, a route that leads to it is not: then no route's flow is looked for.
+        let known = (problems.len() == before_flows).then_some(&flows);
+        let routes = routes(&document, makings, &upstreams, &rate_limits, known, &mut problems);
         let Some(routes) = routes.filter(|_| problems.is_empty()) else {
             problems.sort_by_key(|problem| problem.place.map(|place| (place.line, place.column)));
             return Err(problems);
@@ -301,7 +304,7 @@ fn routes(
     makings: &Makings<'_>,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
     rate_limits: &BTreeMap<String, Arc<RateLimit>>,
-    flows: &BTreeMap<String, BoundFlow>,
+    flows: Option<&BTreeMap<String, BoundFlow>>,
     problems: &mut Vec<Problem>,
 ) -> Option<Table<Arc<Route>>> {
     let before = problems.len();
@@ -416,7 +419,7 @@ fn conditions(page: &document::Match, problems: &mut Vec<Problem>) -> Option<Con
 fn target(
     page: &document::Target,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
-    flows: &BTreeMap<String, BoundFlow>,
+    flows: Option<&BTreeMap<String, BoundFlow>>,
     problems: &mut Vec<Problem>,
 ) -> Option<Target> {
     match page {
@@ -431,6 +434,7 @@ fn target(
             None
         }
         document::Target::Flow(name) => {
+            let flows = flows?;
             if let Some(flow) = flows.get(&**name) {
                 return Some(Target::Flow(flow.clone()));
             }
