@@ -100,9 +100,17 @@ impl Plan {
                 Err(error) => problems.push(Problem::at(settings.place(), error.to_string())),
             }
         }
+        let before_flows = problems.len();
         let flows = flows(&document, makings, &upstreams, &mut problems);
         let gates = gates(&document, makings);
-        let known = Known { upstreams: &upstreams, rate_limits: &rate_limits, flows: &flows, gates: &gates, names };
+        let known = Known {
+            upstreams: &upstreams,
+            rate_limits: &rate_limits,
+            // Where a flow is wrong, a route that leads to it is not: then no route's flow is looked for.
+            flows: (problems.len() == before_flows).then_some(&flows),
+            gates: &gates,
+            names,
+        };
         let routes = routes::table(&document, &known, &mut problems);
         let Some(routes) = routes.filter(|_| problems.is_empty()) else {
             problems.sort_by_key(|problem| problem.place.map(|place| (place.line, place.column)));

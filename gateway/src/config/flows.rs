@@ -44,5 +44,7 @@ pub fn load(page: &FlowPage, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
 
 fn problem(found: declare::Problem) -> Problem {
     let place = (found.line > 0).then(|| Place { line: found.line.into(), column: found.column.into(), len: 1 });
-    Problem { place, message: found.message, help: found.help, other: None }
+    let circle = || "a step reads only what is written before it: let one of them read something else".to_owned();
+    let help = found.help.or_else(|| found.message.starts_with("cycle: ").then(circle));
+    Problem { place, message: found.message, help, other: None }
 }

@@ -23,7 +23,8 @@ use crate::upstream::Upstream;
 pub(super) struct Known<'k> {
     pub(super) upstreams: &'k BTreeMap<String, Arc<Upstream>>,
     pub(super) rate_limits: &'k BTreeMap<String, Arc<RateLimit>>,
-    pub(super) flows: &'k BTreeMap<String, BoundFlow>,
+    /// None while a flow is wrong: then no route is blamed for leading to one.
+    pub(super) flows: Option<&'k BTreeMap<String, BoundFlow>>,
     pub(super) gates: &'k BTreeMap<String, Arc<Gate>>,
     pub(super) names: &'k Names,
 }
@@ -87,7 +88,7 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
         };
         list.extend(conditions.map(|conditions| (conditions, Arc::new(route))));
     }
-    if problems.len() > before {
+    if problems.len() > before || list.len() < document.routes.len() {
         return None;
     }
     match Table::new(list) {
@@ -151,7 +152,7 @@ fn conditions(page: &document::Match, problems: &mut Vec<Problem>) -> Option<Con
 fn target(
     page: &document::Target,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
-    flows: &BTreeMap<String, BoundFlow>,
+    flows: Option<&BTreeMap<String, BoundFlow>>,
     problems: &mut Vec<Problem>,
 ) -> Option<Target> {
     match page {
@@ -166,6 +167,7 @@ fn target(
             None
         }
         document::Target::Flow(name) => {
+            let flows = flows?;
             if let Some(flow) = flows.get(&**name) {
                 return Some(Target::Flow(flow.clone()));
             }

@@ -1,0 +1,33 @@
+//! The built binary from the outside: every test starts `zerver`, talks to it over sockets, and reads what it shows.
+
+#[path = "e2e/support.rs"]
+mod support;
+#[path = "e2e/binary.rs"]
+mod binary;
+#[path = "e2e/client.rs"]
+mod client;
+#[path = "e2e/origin.rs"]
+mod origin;
+
+#[path = "e2e/demo.rs"]
+mod demo;
+#[path = "e2e/proxy.rs"]
+mod proxy;
+#[path = "e2e/leaving.rs"]
+mod leaving;
+#[path = "e2e/checkout.rs"]
+mod checkout;
+#[path = "e2e/limits.rs"]
+mod limits;
+#[path = "e2e/timelines.rs"]
+mod timelines;
+#[path = "e2e/otlp.rs"]
+mod otlp;
+#[path = "e2e/looking.rs"]
+mod looking;
+#[path = "e2e/check.rs"]
+mod check;
+#[path = "e2e/reload.rs"]
+mod reload;
+#[path = "e2e/settings.rs"]
+mod settings;
