@@ -16,8 +16,8 @@ use zerver_telemetry::event::Outcome;
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::{Recorder, Recording};
 
-use crate::Length;
 use crate::alloc;
+use crate::length::Length;
 use crate::machine::Watch;
 use crate::race::{Runner, race};
 use crate::sample::Sample;

@@ -2,6 +2,7 @@
 //!
 //!     zerver-bench all | tracer | flows | proxy | shed   [--quick]
 
+mod length;
 mod alloc;
 mod machine;
 mod sample;
@@ -19,14 +20,7 @@ mod shed;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// How long a run may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// A minute or two for each target that starts servers, seconds for the others.
-    Full,
-    /// A few seconds each: to see that it works, and for rough figures.
-    Quick,
-}
+use length::Length;
 
 const USAGE: &str = "usage: zerver-bench all | tracer | flows | proxy | shed   [--quick]";
 

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::Length;
 use crate::child::Server;
+use crate::length::Length;
 use crate::load::{self, CONNECTIONS, Tally};
 use crate::machine::Watch;
 use crate::nginx;

@@ -15,8 +15,8 @@ use zerver_telemetry::id::IdSource;
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::{Opening, Recorder, RecorderSettings, Recording};
 
-use crate::Length;
 use crate::alloc;
+use crate::length::Length;
 use crate::machine::{Threads, Watch};
 use crate::race::{Runner, race};
 use crate::sample::Sample;
