@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use zerver_flows::Flow;
 
-/// A gateway binary in the making.
+/// A gateway binary in the making. A program that writes flows depends on `zerver` and on `zerver-flows`.
 ///
 /// ```no_run
-/// use zerver::flows::{Req, Response, Result, flow, step};
+/// use zerver_flows::{Req, Response, Result, flow, step};
 ///
 /// #[step]
 /// async fn greet(req: &Req) -> Result<Response> {

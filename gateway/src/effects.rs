@@ -8,11 +8,12 @@ use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use http::{Method, StatusCode};
 use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
+use zerver_telemetry::clock::{Clock, Ticks};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::{Log, Opening};
 
-use crate::admission::{self, Ask, Class, TenantKey};
+use crate::admission::{self, Ask, Class, Permit, TenantKey};
 use crate::keys::Keys;
 use crate::upstream::Upstream;
 use crate::upstream::peer::Picked;
@@ -48,14 +49,40 @@ impl Effects {
             }
         };
         upstream.budget.earn();
+        let seat = Seat { permit: Some(permit), deadline: call.deadline, clock: log.recorder().clock() };
         let answer = self.tries(upstream, &call, &traced).await;
-        permit.done(match &answer {
+        seat.done(match &answer {
             Ok(answer) if answer.status.is_server_error() => admission::Outcome::Failed,
             Ok(_) => admission::Outcome::Good,
             Err(EffectError::Timeout) => admission::Outcome::Timeout,
             Err(_) => admission::Outcome::Failed,
         });
         answer
+    }
+}
+
+/// The seat of a call. When nobody waits for the call any more (its time is up, its client left) the upstream still works
+/// on it, so the seat stays taken until the answer should have come.
+struct Seat<'c> {
+    permit: Option<Permit>,
+    deadline: Option<Ticks>,
+    clock: &'c Clock,
+}
+
+impl Seat<'_> {
+    fn done(mut self, outcome: admission::Outcome) {
+        if let Some(permit) = self.permit.take() {
+            permit.done(outcome);
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            let late = self.deadline.is_some_and(|deadline| self.clock.now() >= deadline);
+            permit.linger(if late { admission::Outcome::Timeout } else { admission::Outcome::ClientGone });
+        }
     }
 }
 

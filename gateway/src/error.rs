@@ -60,9 +60,6 @@ pub enum Error {
         /// When to come again, in seconds.
         retry_after: u32,
     },
-    /// The gateway is stopping.
-    #[error("the gateway is stopping")]
-    Draining,
     /// No address of the upstream is known or fit for use.
     #[error("the upstream has no address that can be used")]
     NoPeer,
@@ -112,7 +109,6 @@ impl Error {
             Self::BodyTimeout => "body_timeout",
             Self::RateLimited { .. } => "rate_limited",
             Self::Shed { reason, .. } => reason,
-            Self::Draining => "draining",
             Self::NoPeer => "no_peer",
             Self::UpstreamConnect => "upstream_connect",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -143,13 +139,13 @@ impl Error {
                 502 | 504 => Side::Upstream,
                 _ => Side::Us,
             },
-            Self::Shed { .. } | Self::Draining | Self::Deadline | Self::Internal => Side::Us,
+            Self::Shed { .. } | Self::Deadline | Self::Internal => Side::Us,
         }
     }
 
     /// Whether the gateway refused the request before any work on it.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Shed { .. } | Self::Draining)
+        matches!(self, Self::RateLimited { .. } | Self::Shed { .. })
     }
 }

@@ -193,11 +193,10 @@ fn exporter(plan: &Plan, env: load::Lookup<'_>) -> Result<Option<Exporter>, Star
     if !otlp.enabled {
         return Ok(None);
     }
-    let mut settings = ExportSettings::from_vars(env)?.unwrap_or_default();
-    settings.endpoint = match env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
-        Some(endpoint) => endpoint,
-        None => format!("{}/v1/traces", otlp.endpoint.trim_end_matches('/')),
-    };
+    // The page's endpoint stands where no variable gives one; everything else is as the standard variables say.
+    let lookup =
+        |name: &str| env(name).or_else(|| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| (*otlp.endpoint).clone()));
+    let Some(mut settings) = ExportSettings::from_vars(lookup)? else { return Ok(None) };
     settings.resource.insert("service.name".into(), otlp.service.clone());
     let instance = format!("{:016x}", IdSource::random().next_u64());
     settings.resource.entry("service.instance.id".into()).or_insert(instance);

@@ -26,4 +26,3 @@ mod cli;
 mod app;
 
 pub use crate::app::App;
-pub use zerver_flows as flows;

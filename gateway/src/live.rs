@@ -117,6 +117,9 @@ impl Source for Live {
         for (result, count) in ["rejected", "loaded"].iter().zip(&self.reloads) {
             out.put(catalog::CONFIG_RELOADS, &[result], count.load(Relaxed) as f64);
         }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            out.put(catalog::RUN_QUEUE, &["shared"], runtime.metrics().global_queue_depth() as f64);
+        }
         for (name, gate) in &plan.gates {
             limit(out, name, &gate.state());
         }

@@ -18,7 +18,7 @@ use zerver_telemetry::promote::{PromotionSettings, RouteThresholds};
 use zerver_telemetry::sampling::SamplingSettings;
 use zerver_telemetry::span::SpanSettings;
 
-use self::listeners::{check_listeners, check_upstream};
+use self::listeners::{check_listeners, check_otlp, check_upstream};
 use self::routes::{Known, gate_name};
 pub use self::served::{Route, RouteLine, Target, Tenant};
 use crate::admission::Gate;
@@ -74,6 +74,7 @@ impl Plan {
         let Makings { names, clock, before, .. } = makings;
 
         check_listeners(&document, &mut problems);
+        check_otlp(&document, &mut problems);
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &document.upstreams {
             check_upstream(name, settings, &mut problems);

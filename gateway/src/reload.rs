@@ -39,7 +39,7 @@ impl Reloader {
 
     /// Reads the file and swaps the plan; gives the new version.
     ///
-    /// What cannot change while running (the addresses, the number of workers, the memory for timelines) is noted in the
+    /// What cannot change while running (addresses, workers, connections, the memory for timelines, the exporter) is noted in the
     /// log and takes effect with the next start.
     ///
     /// # Errors
@@ -65,6 +65,15 @@ impl Reloader {
             ("listen", *plan.document.listen != *before.document.listen),
             ("admin.listen", *plan.document.admin.listen != *before.document.admin.listen),
             ("workers", plan.document.workers != before.document.workers),
+            ("limits.connections", plan.document.limits.connections != before.document.limits.connections),
+            ("limits.head_timeout", plan.document.limits.head_timeout != before.document.limits.head_timeout),
+            ("telemetry.keep", plan.document.telemetry.keep != before.document.telemetry.keep),
+            ("telemetry.otlp.enabled", plan.document.telemetry.otlp.enabled != before.document.telemetry.otlp.enabled),
+            (
+                "telemetry.otlp.endpoint",
+                *plan.document.telemetry.otlp.endpoint != *before.document.telemetry.otlp.endpoint,
+            ),
+            ("telemetry.otlp.service", plan.document.telemetry.otlp.service != before.document.telemetry.otlp.service),
         ] {
             if changed {
                 tracing::warn!("`{what}` has changed; it takes effect with the next start");

@@ -84,7 +84,7 @@ fn status(error: &Error) -> StatusCode {
         Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Error::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Error::Shed { .. } | Error::Draining | Error::NoPeer => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Shed { .. } | Error::NoPeer => StatusCode::SERVICE_UNAVAILABLE,
         Error::UpstreamConnect | Error::UpstreamReset => StatusCode::BAD_GATEWAY,
         Error::UpstreamTimeout | Error::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Error::Flow { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -116,7 +116,7 @@ fn retry_after(error: &Error) -> Option<u32> {
         }
         Error::Shed { retry_after, .. } => Some(*retry_after),
         Error::Flow { retry_after, .. } => *retry_after,
-        Error::Draining | Error::NoPeer => Some(1),
+        Error::NoPeer => Some(1),
         _ => None,
     }
 }

@@ -39,7 +39,7 @@ pub struct Reply {
 pub const PAGES: &[(&str, &str, &str)] = &[
     ("GET", "/health/live", "200 while the process serves"),
     ("GET", "/health/ready", "200 while new requests are welcome, 503 while draining"),
-    ("GET", "/metrics", "all metrics, Prometheus text format"),
+    ("GET", "/metrics", "all metrics, Prometheus text format; OpenMetrics with exemplars where `Accept` asks for it"),
     ("GET", "/timelines?since=&limit=&route=&min_ms=", "kept timelines after a sequence number, oldest first"),
     ("GET", "/timelines/{trace_id}", "the timelines of one trace"),
     ("GET", "/compare?route=&a=&b=", "slow against fast requests; a and b are ranges of milliseconds such as 1-20"),
@@ -64,6 +64,11 @@ impl Pages {
         match (request.method(), path) {
             (&Method::POST, "/reload") => self.reload().await,
             (_, "/reload") => error(StatusCode::METHOD_NOT_ALLOWED, "use POST"),
+            (&Method::GET | &Method::HEAD, "/metrics") if wants_openmetrics(request.headers()) => Reply {
+                status: StatusCode::OK,
+                content_type: prometheus::OPENMETRICS_CONTENT_TYPE,
+                body: prometheus::openmetrics(&self.live.metrics.snapshot()).into(),
+            },
             (&Method::GET | &Method::HEAD, path) => self.page(path, &query),
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "the admin pages are read with GET; only /reload takes POST"),
         }
@@ -97,7 +102,7 @@ impl Pages {
             "/health/ready" => json(&json!({ "status": "ready", "config_version": live.plan().version })),
             "/metrics" => Reply {
                 status: StatusCode::OK,
-                content_type: "text/plain; version=0.0.4; charset=utf-8",
+                content_type: prometheus::CONTENT_TYPE,
                 body: prometheus::text(&live.metrics.snapshot()).into(),
             },
             "/timelines" => self.timelines(query),
@@ -209,6 +214,12 @@ impl Pages {
             },
         }
     }
+}
+
+/// Whether a scraper asks for OpenMetrics, which carries exemplars.
+fn wants_openmetrics(headers: &http::HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("application/openmetrics-text"))
 }
 
 /// A query string.

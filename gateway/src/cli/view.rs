@@ -37,6 +37,9 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     show(source, options)
 }
 
+/// How long the viewer may take to leave once it was told to.
+const LEAVE_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Opens the viewer. SIGTERM and SIGHUP leave it as `q` does, with the terminal as it was.
 pub(super) fn show(source: Source, options: Options) -> ExitCode {
     let stop = options.stop.clone();
@@ -50,11 +53,14 @@ pub(super) fn show(source: Source, options: Options) -> ExitCode {
         let (Ok(mut term), Ok(mut hup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
             return;
         };
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = hup.recv() => {}
-        }
+        let code = tokio::select! {
+            _ = term.recv() => 143,
+            _ = hup.recv() => 129,
+        };
         stop.store(true, Relaxed);
+        // The library that reads keys never returns from a terminal that is gone; there is nothing to restore then.
+        tokio::time::sleep(LEAVE_WITHIN).await;
+        std::process::exit(code);
     });
     let shown = zerver_viewer::run(source, options, Engine::default());
     listener.shutdown_background();

@@ -128,7 +128,7 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 fn endpoint(page: &mut Document, text: &str) -> Result<(), String> {
-    if !text.starts_with("http://") && !text.starts_with("https://") {
+    if !text.starts_with("http://") {
         return Err("is no URL; write `http://host:4318`".to_owned());
     }
     page.telemetry.otlp.endpoint = Placed::nowhere(text.to_owned());

@@ -21,11 +21,12 @@ impl JsonSchema for FlowPage {
         json_schema!({
             "type": "object",
             "description": "A flow: steps that run when what they read is there. See docs/flows.md.",
-            "required": ["flow", "steps", "respond"],
+            "required": ["flow", "respond"],
             "properties": {
                 "flow": { "type": "string", "description": "Its name." },
                 "version": { "type": "integer", "minimum": 1 },
                 "owner": { "type": "string" },
+                "description": { "type": "string" },
                 "deadline": { "type": "string", "description": "Time for the whole flow, such as 2s." },
                 "steps": { "type": "object", "description": "Steps by name; the name is the slot that others read." },
                 "respond": { "type": "object", "description": "The answer." }

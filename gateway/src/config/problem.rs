@@ -27,9 +27,12 @@ pub struct Place {
 }
 
 impl Problem {
-    /// A problem at a place.
+    /// A problem at a place; a value that stands nowhere in the file came from the environment.
     #[must_use]
     pub fn at(place: Place, message: impl Into<String>) -> Self {
+        if place.line == 0 {
+            return Self::whole(format!("{} (set by the environment)", message.into()));
+        }
         Self { place: Some(place), message: message.into(), help: None, other: None }
     }
 

@@ -227,7 +227,8 @@ impl ProxyHttp for Phases {
         }
         if let (Some(exchange), Some(proxying)) = (&ctx.exchange, &mut ctx.proxying) {
             let error = failure::classify(&e, exchange.time_left());
-            if !proxying.broke(exchange, &error) {
+            proxying.broke(exchange, &error);
+            if e.retry() && !proxying.may_retry() {
                 e.set_retry(false);
             }
         }

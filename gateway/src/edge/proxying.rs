@@ -33,6 +33,7 @@ pub(crate) struct Proxying {
 
 impl Proxying {
     pub(crate) fn new(upstream: Arc<Upstream>, permit: Permit) -> Self {
+        upstream.budget.earn();
         Self { upstream, permit, tries: 0, node: None, peer: None, status: 0 }
     }
 
@@ -79,7 +80,12 @@ impl Proxying {
             peer.failed(exchange.log().recorder().clock());
         }
         self.close(exchange, Outcome::Error, 0, Error::UpstreamConnect.name());
-        self.tries < self.upstream.settings.tries
+        self.may_retry()
+    }
+
+    /// Whether another try may be made; takes it out of the upstream's retry budget.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.tries < self.upstream.settings.tries && self.upstream.budget.spend()
     }
 
     pub(crate) fn connected(&self, exchange: &Exchange, keys: &Keys, reused: bool) {
@@ -134,15 +140,14 @@ impl Proxying {
         self.close(exchange, outcome, self.status, error);
     }
 
-    /// The exchange with the upstream broke. Whether another try may be made, as far as their number goes.
-    pub(crate) fn broke(&mut self, exchange: &Exchange, error: &Error) -> bool {
+    /// The exchange with the upstream broke.
+    pub(crate) fn broke(&mut self, exchange: &Exchange, error: &Error) {
         let outcome = match error {
             Error::ClientGone => Outcome::Cancelled,
             Error::UpstreamTimeout | Error::Deadline => Outcome::Timeout,
             _ => Outcome::Error,
         };
         self.close(exchange, outcome, self.status, error.name());
-        self.tries < self.upstream.settings.tries
     }
 
     /// The request is over: the seat is given back, and the limit learns.

@@ -25,6 +25,24 @@ pub(super) fn check_listeners(document: &Document, problems: &mut Vec<Problem>) 
     }
 }
 
+pub(super) fn check_otlp(document: &Document, problems: &mut Vec<Problem>) {
+    let endpoint = &document.telemetry.otlp.endpoint;
+    let url = endpoint.parse::<http::Uri>().ok();
+    if url.is_none_or(|url| url.scheme_str() != Some("http") || url.host().is_none_or(str::is_empty)) {
+        problems.push(
+            Problem::at(endpoint.place(), format!("`{}` is no address that spans can be sent to", **endpoint))
+                .help("write `http://host:4318`; TLS is not spoken yet, so put a collector beside the gateway"),
+        );
+    }
+    let sample = document.telemetry.otlp.sample;
+    if !(0.0..=1.0).contains(&sample) {
+        problems.push(
+            Problem::whole(format!("`telemetry.otlp.sample` is {sample}; a share lies between 0 and 1"))
+                .help("0.05 sends the spans of one ordinary request in twenty"),
+        );
+    }
+}
+
 pub(super) fn check_upstream(name: &str, settings: &Placed<document::Upstream>, problems: &mut Vec<Problem>) {
     if settings.peers.is_empty() {
         problems.push(

@@ -95,8 +95,6 @@ catalog! {
     RETRIES Counter None "zerver_effect_retries_total" ["route", "target"]
         "Calls that were a second or later attempt.";
     // The runtime and its limits; the gateway's own sources give these.
-    WORKERS Gauge None "zerver_workers" ["state"]
-        "Worker threads, busy and idle.";
     RUN_QUEUE Gauge None "zerver_run_queue_depth" ["queue"]
         "Tasks that are ready and wait for a worker.";
     LIMIT_IN_USE Gauge None "zerver_limit_in_use" ["limit"]
@@ -107,18 +105,12 @@ catalog! {
         "Requests that wait for a permit of a limit.";
     LIMIT_REFUSED Counter None "zerver_limit_refused_total" ["limit", "reason"]
         "Requests that a limit refused.";
-    POOL_CONNECTIONS Gauge None "zerver_upstream_connections" ["upstream", "peer", "state"]
-        "Connections to an upstream, by state (idle, in use).";
     UPSTREAM_IN_FLIGHT Gauge None "zerver_upstream_requests_in_flight" ["upstream", "peer"]
         "Calls to an upstream's peer that have not ended.";
     UPSTREAM_HEALTHY Gauge None "zerver_upstream_healthy" ["upstream", "peer"]
         "1 when the peer takes traffic, 0 when it is ejected or down.";
-    BREAKER_OPEN Gauge None "zerver_breaker_open" ["upstream", "peer"]
-        "1 when the circuit breaker is open, 0.5 while it tries, 0 when it is closed.";
     RETRY_BUDGET Gauge Ratio "zerver_retry_budget_ratio" ["upstream"]
         "What is left of an upstream's retry budget, 0 to 1.";
-    ARENA_PEAK Gauge Bytes "zerver_arena_peak_bytes" ["route"]
-        "The most memory that one request of a route took from its arena.";
     CONFIG_VERSION Gauge None "zerver_config_version" []
         "The version of the configuration in force.";
     CONFIG_RELOADS Counter None "zerver_config_reloads_total" ["result"]
