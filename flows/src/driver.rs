@@ -319,13 +319,25 @@ impl Drive<'_, '_> {
         self.ended = u128::MAX;
     }
 
+    /// Notes that what a step waited for, when its time ran out, was the call it began last.
+    fn blame(&self, step: usize, at: Ticks) {
+        let cell = &self.run.cells[step];
+        if let Some(call) = cell.latest_call().filter(|_| cell.in_flight.load(Relaxed) > 0) {
+            let id = NodeId(cell.node.load(Relaxed));
+            self.run.log.state(at, id, Cause::Run, Name::NONE, Some(call));
+        }
+    }
+
     /// Fails what ran out of time, and keeps a timer for what will run out of it next.
     fn watch_time(&mut self, cx: &mut Context<'_>, now: &mut Ticks) -> Result<(), Stop> {
         loop {
             let run = self.run;
             if run.deadline.is_some_and(|deadline| deadline <= *now) {
                 let waiting: Vec<&str> = self.running().map(|step| &*run.graph.nodes()[step].name).collect();
-                let last = self.running().next().map(|step| NodeId(run.cells[step].node.load(Relaxed)));
+                let last = self.running().next().map(|step| {
+                    self.blame(step, *now);
+                    NodeId(run.cells[step].node.load(Relaxed))
+                });
                 let detail = format!("the deadline passed while waiting for {}", waiting.join(", "));
                 self.stop(*now, last);
                 return Err(Fail::timeout("deadline_exceeded", detail).into());
@@ -334,6 +346,7 @@ impl Drive<'_, '_> {
             let mut failed = false;
             for step in self.running().collect::<smallvec::SmallVec<[usize; 8]>>() {
                 if due(step).is_some_and(|due| due <= *now) {
+                    self.blame(step, *now);
                     let time = run.graph.nodes()[step].timeout.unwrap_or_default();
                     self.fail(step, *now, Fail::timeout("step_timeout", format!("no result within {time:?}")))?;
                     failed = true;

@@ -72,6 +72,8 @@ pub(crate) struct StepCell {
     pub(crate) node: AtomicU16,
     /// Effects that were begun and have not ended, timers included.
     pub(crate) in_flight: AtomicU32,
+    /// The node of the call it began last; [`NO_CALL`] before the first.
+    pub(crate) latest_call: AtomicU16,
     /// Those of them that are timers.
     pub(crate) timers: AtomicU32,
     /// Its current try, from 1.
@@ -177,12 +179,22 @@ impl Run {
     }
 }
 
+/// Stands for no node.
+const NO_CALL: u16 = u16::MAX;
+
 impl StepCell {
+    /// The node of the call it began last.
+    pub(crate) fn latest_call(&self) -> Option<NodeId> {
+        let node = self.latest_call.load(Relaxed);
+        (node != NO_CALL).then_some(NodeId(node))
+    }
+
     fn new(clock: &Clock) -> Self {
         Self {
             stamp: Stamp::new(clock.clone()),
             node: AtomicU16::new(0),
             in_flight: AtomicU32::new(0),
+            latest_call: AtomicU16::new(NO_CALL),
             timers: AtomicU32::new(0),
             attempt: AtomicU16::new(1),
             asked: AtomicU32::new(0),

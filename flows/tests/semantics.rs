@@ -13,6 +13,7 @@ use zerver_flows::replay::{Drift, replay};
 use zerver_flows::{Domain, Engine, Env, Exit, Flow, Fx, Req, Response, Result, flow, step};
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::event::{Cause, NodeId, Outcome};
+use zerver_telemetry::explain::{Piece, critical_path};
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Recorder;
 
@@ -466,6 +467,18 @@ async fn in_production_the_request_waits_for_its_steps_and_every_moment_is_told(
     assert_eq!(timeline.nodes[3].after, Some(NodeId(1)));
     assert_eq!(timeline.nodes[2].attr("peer").unwrap().to_string(), "10.0.0.1:80");
     assert_eq!(timeline.nodes[1].states.last().unwrap().cause, Cause::Run);
+}
+
+/// Time that ran out was spent on the call that did not answer, not on waiting in general.
+#[tokio::test]
+async fn a_call_cut_off_by_a_deadline_is_what_the_time_went_to() {
+    let recorder = Recorder::for_tests(Clock::real());
+    assert_eq!(serve(&recorder, &hanging(), Some(ms(20))).await, 504);
+    let timeline = recorder.timelines().remove(0);
+    let pieces = critical_path(&timeline);
+    let io: u64 = pieces.iter().filter(|p| p.cause == Cause::Io && &*p.place == "a.never").map(Piece::len_ns).sum();
+    assert!(io > timeline.latency_ns / 2, "{pieces:#?}");
+    assert!(pieces.iter().all(|piece| piece.cause != Cause::Join), "{pieces:#?}");
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ impl<'r> Call<'r> {
         let (asked, body_hash) = (line(&call), hash(&call.body));
         let traced = Traced { log: log.clone(), node, parent, name, occurrence, attempt };
         let stamp = Stamp::of_effect(run.clock.clone(), node, Arc::clone(&cell.stamp));
+        cell.latest_call.store(node.0, Relaxed);
         cell.in_flight.fetch_add(1, Relaxed);
         Ok(Flight {
             fx: self.fx,
