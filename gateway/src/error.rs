@@ -53,7 +53,7 @@ pub enum Error {
         fields: Vec<(&'static str, String)>,
     },
     /// There is no room for it now.
-    #[error("no room: {reason}")]
+    #[error("there is no room for this request now ({reason})")]
     Shed {
         /// The reason's word.
         reason: &'static str,

@@ -120,11 +120,7 @@ impl Pages {
                 let plan = live.plan();
                 json(&plan.flows.values().map(|flow| flow.flow().graph().to_json()).collect::<Vec<_>>())
             }
-            "/config" => Reply {
-                status: StatusCode::OK,
-                content_type: "text/plain; charset=utf-8",
-                body: format!("{:#?}\n", live.plan().document).into(),
-            },
+            "/config" => json(&live.plan().document),
             path => match path.strip_prefix("/timelines/") {
                 Some(trace) => self.timeline(trace),
                 None => error(StatusCode::NOT_FOUND, "no such page; GET / lists them"),

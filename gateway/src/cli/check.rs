@@ -22,14 +22,19 @@ pub(super) fn main(file: &Path, flows: &[Flow]) -> ExitCode {
         Err(code) => return code,
     };
     out::line(format!(
-        "{}: ok: {} routes, {} flows, {} upstreams, {} rate limits",
+        "{}: ok: {}, {}, {}, {}",
         file.display(),
-        plan.document.routes.len(),
-        plan.flows.len(),
-        plan.upstreams.len(),
-        plan.rate_limits.len()
+        count(plan.document.routes.len(), "route"),
+        count(plan.flows.len(), "flow"),
+        count(plan.upstreams.len(), "upstream"),
+        count(plan.rate_limits.len(), "rate limit")
     ));
     ExitCode::SUCCESS
+}
+
+/// `1 route`, `2 routes`.
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 pub(super) fn schema() -> ExitCode {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::duration;
 use super::flows::FlowPage;
@@ -16,7 +16,7 @@ use crate::admission;
 use crate::rate::RateSettings;
 
 /// The configuration of a gateway.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// The address that clients connect to, such as `0.0.0.0:8080`. Port 0 takes a free one.
@@ -47,7 +47,7 @@ pub struct Document {
 }
 
 /// The admin listener: health, metrics, timelines.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Its address; an address that is not loopback needs a token.
@@ -63,7 +63,7 @@ impl Default for Admin {
 }
 
 /// Limits on what clients may send and how long they may take.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Open client connections (default 10,000); more wait in the kernel's backlog.
@@ -112,7 +112,7 @@ impl Default for Limits {
 }
 
 /// What is recorded, kept and exported.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
     /// Queue episodes longer than this become spans (default 5ms; `ZER_VER_PROMOTE_QUEUE_MS` overrides it).
@@ -144,7 +144,7 @@ impl Default for Telemetry {
 }
 
 /// The export of spans to an OpenTelemetry collector.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
     /// Whether spans are sent (default false; `ZER_VER_OTEL_ENABLED` overrides it).
@@ -170,7 +170,7 @@ impl Default for Otlp {
 }
 
 /// A service behind the gateway.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Its addresses, `host:port` each. Names are resolved again every 30 seconds.
@@ -211,7 +211,7 @@ impl Upstream {
 }
 
 /// How a peer is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// The less busy of two peers taken at random.
@@ -222,7 +222,7 @@ pub enum Balance {
 }
 
 /// The protocol spoken with an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -233,7 +233,7 @@ pub enum Protocol {
 }
 
 /// How long to wait for an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// For a connection (default 1s).
@@ -266,7 +266,7 @@ impl Default for Timeouts {
 }
 
 /// What a request must look like, and what answers it.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Its name in timelines and metrics; unique.
@@ -305,7 +305,7 @@ pub struct Route {
 }
 
 /// Thresholds of a route, where they differ from the gateway's.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Promote {
     /// Queue episodes longer than this become spans.
@@ -319,7 +319,7 @@ pub struct Promote {
 }
 
 /// What a request must look like. Everything named must hold.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
     /// The host: exact, or `*.example.com` for any name below it.
@@ -339,7 +339,7 @@ pub struct Match {
 }
 
 /// What answers a request.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Target {
     /// The upstream of this name.
@@ -351,7 +351,7 @@ pub enum Target {
 }
 
 /// A fixed answer.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FixedReply {
     /// The status (default 200).

@@ -1,7 +1,7 @@
 //! Flows written in the page: loaded by the flow engine, whose findings become problems of the page.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use zerver_flows::Flow;
 use zerver_flows::declare;
 
@@ -11,6 +11,13 @@ use super::problem::{Place, Problem};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct FlowPage(declare::FlowDoc);
+
+/// A flow is shown by its graph, on a page of its own.
+impl Serialize for FlowPage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("see /flows")
+    }
+}
 
 impl JsonSchema for FlowPage {
     fn schema_name() -> std::borrow::Cow<'static, str> {

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::Place;
 
@@ -42,6 +42,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
         let at = spanned.referenced;
         let place = Place { line: at.line(), column: at.column(), len: at.span().len() };
         Ok(Self { value: spanned.value, place })
+    }
+}
+
+impl<T: Serialize> Serialize for Placed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
     }
 }
 

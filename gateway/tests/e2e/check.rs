@@ -186,7 +186,7 @@ async fn a_sound_file_is_said_to_be_sound() {
     let file = file.to_str().expect("the path is text");
     let ran = zerver(&["check", file]).await;
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    assert_eq!(ran.out.trim(), format!("{file}: ok: 1 routes, 1 flows, 1 upstreams, 0 rate limits"));
+    assert_eq!(ran.out.trim(), format!("{file}: ok: 1 route, 1 flow, 1 upstream, 0 rate limits"));
     let routes = zerver(&["routes", file]).await;
     assert_eq!((routes.code, routes.out.trim()), (0, "shop  * /  flow shop@1"));
 }
