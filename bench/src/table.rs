@@ -61,10 +61,11 @@ impl Row {
         self
     }
 
-    /// The same with a goal: at most `most`.
+    /// The same with a goal: at most `most`. Undecided when the goal lies within the spread.
     pub(crate) fn at_most(mut self, most: f64) -> Self {
         self.goal = Some(format!("at most {}", number(most)));
-        self.ok = self.value.map(|value| value <= most);
+        let within = self.low.zip(self.high).is_some_and(|(low, high)| low <= most && most < high);
+        self.ok = self.value.filter(|_| !within).map(|value| value <= most);
         self
     }
 }
@@ -112,6 +113,7 @@ impl Table {
                 let goal = match (&row.goal, row.ok) {
                     (Some(goal), Some(true)) => format!("{goal}: met"),
                     (Some(goal), Some(false)) => format!("{goal}: MISSED"),
+                    (Some(goal), None) if row.value.is_some() => format!("{goal}: undecided"),
                     (Some(goal), None) => goal.clone(),
                     (None, _) => String::new(),
                 };
@@ -171,11 +173,16 @@ mod tests {
     #[test]
     fn a_table_says_what_is_met() {
         let mut table = Table::new("it");
-        table.add(Row::new("fast", Sample(vec![1.0, 2.0, 3.0]), "ns").against("slow", 7.5).at_most(2.0));
+        table.add(Row::new("fast", Sample(vec![1.0, 2.0, 3.0]), "ns").against("slow", 7.5).at_most(3.0));
         table.add(Row::new("big", 2.25, "x").at_most(2.0));
+        table.add(Row::new("wide", Sample(vec![1.0, 2.0, 9.0]), "x").at_most(2.5));
         table.add(Row::without("not here"));
         let text = table.text();
-        assert!(text.contains("| fast     |      2 | ns   | 1 .. 3     | slow 7.50 | at most 2: met    |"), "{text}");
+        assert!(
+            text.contains("| fast     |      2 | ns   | 1 .. 3     | slow 7.50 | at most 3: met          |"),
+            "{text}"
+        );
+        assert!(text.contains("at most 2.50: undecided"), "{text}");
         assert!(text.contains("at most 2: MISSED") && text.contains("| not here |        |"), "{text}");
         assert_eq!(
             [0.0, 0.004, 1.5, 42.42, 1234.5, 2.5e6].map(number),

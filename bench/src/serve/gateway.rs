@@ -23,6 +23,7 @@ upstreams:
   full:
     peers: ['{origin}']
     admission: {{ limit: {{ fixed: 1 }}, queue: {{ waiting_max: 0 }} }}
+    timeouts: {{ read: 1h }}
 rate_limits:
   - {{ name: hourly, requests: 1, window: 1h }}
 routes:
