@@ -290,13 +290,14 @@ fn explain(
     // A mark that also holds for a share q of those that do not suffer would hold that much by chance.
     let share = (explained / total - mark.separation.q * candidate.share).clamp(0.0, 1.0);
     let about = mark.predicate.attribute(attributes);
-    // What came with the answer says nothing new beside a mark that was there before it.
-    let answer = |scored: &Scored| scored.predicate.standing(attributes) == Standing::Answer;
-    let told_before = !answer(&mark);
+    // What came with the answer, or only describes the call, says nothing new beside a mark of more weight.
+    let lesser =
+        |scored: &Scored| matches!(scored.predicate.standing(attributes), Standing::Answer | Standing::Description);
+    let told_before = !lesser(&mark);
     let mut also: Vec<Scored> = Vec::new();
     for other in ranked.take(12) {
         let told = |known: &Scored| known.predicate.attribute(attributes) == other.predicate.attribute(attributes);
-        let stale = told_before && answer(&other);
+        let stale = told_before && lesser(&other);
         if stale || other.predicate.attribute(attributes) == about || also.len() >= 3 || also.iter().any(told) {
             continue;
         }
