@@ -10,6 +10,7 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
+use zerver_telemetry::clock::Clock;
 
 use super::phases::Phases;
 use super::stream::{Connection, EdgeStream};
@@ -125,7 +126,7 @@ async fn serve(
     client: SocketAddr,
     app: Arc<App>,
     stopping: watch::Receiver<bool>,
-    clock: zerver_telemetry::clock::Clock,
+    clock: Clock,
     head_timeout: Duration,
 ) {
     // A socket that refuses the option still serves, only with Nagle's delay.
