@@ -1,5 +1,8 @@
 //! The contract between a flow's effects and whoever performs them.
 
+use std::fmt;
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
@@ -74,9 +77,9 @@ pub enum EffectError {
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
-    /// The gateway refused to send it: breaker open, queue full, budget spent.
+    /// The gateway did not send it: the target's gate has no room for it now. It took nothing of the target.
     #[error("refused: {0}")]
-    Refused(String),
+    Refused(Refusal),
     /// The answer is larger than allowed.
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
@@ -85,8 +88,24 @@ pub enum EffectError {
     },
 }
 
+/// What a gate that gives no seat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why: a word of the gate's closed list (`predicted_wait`, `queue_full`, …).
+    pub reason: &'static str,
+    /// When another try makes sense.
+    pub retry_after: Duration,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, room may be there in {:?}", self.reason, self.retry_after)
+    }
+}
+
 impl EffectError {
-    /// The stable word for this error: the node's error in the timeline, the failure's code.
+    /// The stable word for this error: the node's error in the timeline, the failure's code. A refusal's is the gate's
+    /// own reason.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -95,7 +114,7 @@ impl EffectError {
             Self::Connect(_) => "upstream_connect",
             Self::Broken(_) => "upstream_broken",
             Self::Timeout => "upstream_timeout",
-            Self::Refused(_) => "upstream_refused",
+            Self::Refused(refusal) => refusal.reason,
             Self::TooLarge { .. } => "upstream_too_large",
         }
     }

@@ -277,9 +277,13 @@ impl Drive<'_, '_> {
         let id = NodeId(run.cells[step].node.load(Relaxed));
         run.cells[step].ended.store(at.0, Relaxed);
         self.give_up(step);
-        let outcome = if fail.code == "step_timeout" { Outcome::Timeout } else { Outcome::Error };
+        let outcome = match &fail {
+            _ if fail.refused.is_some() => Outcome::Refused,
+            _ if fail.code == "step_timeout" => Outcome::Timeout,
+            _ => Outcome::Error,
+        };
         self.close(step, at, outcome, fail.status.as_u16(), run.log.name(fail.code));
-        fail.step.get_or_insert_with(|| node.name.to_string());
+        fail.step.get_or_insert_with(|| (*node.name).into());
         if node.optional {
             run.note_failure(step, fail);
             return Ok(());

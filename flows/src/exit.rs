@@ -7,7 +7,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-use crate::adapter::EffectError;
+use crate::adapter::{EffectError, Refusal};
 use crate::response::Response;
 
 /// What a step returns: its slot's value, or how the flow ends early.
@@ -66,8 +66,10 @@ pub struct Fail {
     pub detail: Option<String>,
     /// The status another system answered with, where that is the reason.
     pub upstream_status: Option<StatusCode>,
+    /// What the gate of another system said, where its refusal is the reason: nothing broke, there was no room.
+    pub refused: Option<Refusal>,
     /// The step that failed; the driver fills it in.
-    pub step: Option<String>,
+    pub step: Option<Box<str>>,
 }
 
 impl Fail {
@@ -82,7 +84,16 @@ impl Fail {
             502 | 503 => (Domain::Upstream, "upstream_failed"),
             _ => (Domain::Flow, "flow_failed"),
         };
-        Self { domain, status, code, message: message.into(), detail: None, upstream_status: None, step: None }
+        Self {
+            domain,
+            status,
+            code,
+            message: message.into(),
+            detail: None,
+            upstream_status: None,
+            refused: None,
+            step: None,
+        }
     }
 
     /// A failure of the flow's code: status 500, and a detail that only the operator reads.
@@ -95,6 +106,7 @@ impl Fail {
             message: Cow::Borrowed("the flow failed"),
             detail: Some(detail.into()),
             upstream_status: None,
+            refused: None,
             step: None,
         }
     }
@@ -116,9 +128,12 @@ impl Fail {
         match error {
             EffectError::UnknownTarget(_) | EffectError::BadCall(_) => Self::internal(error.code(), detail),
             EffectError::Timeout => Self::timeout(error.code(), detail),
-            EffectError::Refused(_) => {
-                Self { status: StatusCode::SERVICE_UNAVAILABLE, ..Self::upstream(error.code(), detail) }
-            }
+            EffectError::Refused(refusal) => Self {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                message: format!("a service behind this one has no room now ({})", refusal.reason).into(),
+                refused: Some(*refusal),
+                ..Self::upstream(error.code(), detail)
+            },
             EffectError::Connect(_) | EffectError::Broken(_) | EffectError::TooLarge { .. } => {
                 Self::upstream(error.code(), detail)
             }
@@ -224,6 +239,7 @@ impl<T, E: fmt::Display> OrFail<T> for std::result::Result<T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn fail(exit: Exit) -> Fail {
         match exit {
@@ -242,6 +258,16 @@ mod tests {
         );
         let failed = fail(EffectError::Timeout.into());
         assert_eq!((failed.status.as_u16(), failed.domain), (504, Domain::Deadline));
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_gates_reason_and_its_time() {
+        let refusal = Refusal { reason: "queue_wait", retry_after: Duration::from_secs(7) };
+        let failed = fail(EffectError::Refused(refusal).into());
+        assert_eq!((failed.status.as_u16(), failed.code, failed.refused), (503, "queue_wait", Some(refusal)));
+        assert_eq!(failed.message, "a service behind this one has no room now (queue_wait)");
+        // A step may give it another name; that it is a refusal stays.
+        assert_eq!(failed.with_code("cart_is_busy").refused, Some(refusal));
     }
 
     #[test]

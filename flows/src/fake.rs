@@ -261,7 +261,10 @@ impl Stage {
     ) -> Done {
         let (end, status, error) = match &outcome.result {
             Ok(response) => (Outcome::Ok, response.status, Name::NONE),
-            Err(fail) => (Outcome::Error, fail.status, self.recorder.names().intern(fail.code)),
+            Err(fail) => {
+                let end = if fail.refused.is_some() { Outcome::Refused } else { Outcome::Error };
+                (end, fail.status, self.recorder.names().intern(fail.code))
+            }
         };
         recording.finish(self.recorder.clock().now(), end, status.as_u16(), error);
         let timeline = self.recorder.timelines().pop().expect("a finished recording reads back");

@@ -1,7 +1,8 @@
 //! Several calls as one: all, the first to end, the first success, some of them, or a second one when the first is slow.
 //!
 //! Each call keeps its own node in the timeline. Whoever is not needed any more is dropped, which ends its node as
-//! cancelled. A winner is the same in a replay, because a cancelled call stays without answer there.
+//! cancelled. Where all fail, a refusal is told only when nothing worse happened: it says that there was no room, and must
+//! not hide that another call broke. A winner is the same in a replay, because a cancelled call stays without answer there.
 
 use std::collections::VecDeque;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -38,7 +39,7 @@ impl<'r> Fx<'r> {
     /// Makes all calls side by side and takes the first success.
     ///
     /// # Errors
-    /// The last failure, when all failed; `no_calls` without any.
+    /// The last failure, when all failed, or the last refusal, when all were refused; `no_calls` without any.
     pub async fn first_ok(&self, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Answer> {
         let mut answers = self.quorum(1, calls).await?;
         answers.pop().ok_or_else(no_calls)
@@ -47,7 +48,7 @@ impl<'r> Fx<'r> {
     /// Makes all calls side by side and takes the first `needed` successes, in the order of the calls.
     ///
     /// # Errors
-    /// The failure that left too few calls; `no_calls` when there were too few to begin with.
+    /// The last failure, when too few calls are left, or the last refusal, when nothing else failed; `no_calls` when there were too few to begin with.
     pub async fn quorum(&self, needed: usize, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Vec<Answer>> {
         let mut flying = take_off(calls);
         if flying.len() < needed {
@@ -55,13 +56,20 @@ impl<'r> Fx<'r> {
         }
         let mut places: Vec<usize> = (0..flying.len()).collect();
         let mut answers: Vec<(usize, Answer)> = Vec::with_capacity(needed);
+        let mut failed = None;
         while answers.len() < needed {
             let (at, ended) = poll_fn(|cx| first(&mut flying, cx)).await;
             let place = places.remove(at);
             drop(flying.remove(at));
             match ended {
                 Ok(answer) => answers.push((place, answer)),
-                Err(Exit::Fail(_)) if flying.len() + answers.len() >= needed => {}
+                Err(Exit::Fail(fail)) => {
+                    let told = tell(failed.take(), fail);
+                    if flying.len() + answers.len() < needed {
+                        return Err(Exit::Fail(told));
+                    }
+                    failed = Some(told);
+                }
                 Err(exit) => return Err(exit),
             }
         }
@@ -73,7 +81,7 @@ impl<'r> Fx<'r> {
     /// takes the first success. For reads: a hedged write may happen twice.
     ///
     /// # Errors
-    /// The last failure, when all failed; `no_calls` without any.
+    /// The last failure, when all failed, or the last refusal, when all were refused; `no_calls` without any.
     pub async fn hedge(&self, after: Duration, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Answer> {
         let mut waiting: VecDeque<Effect<'r>> = calls.into_iter().map(IntoFuture::into_future).collect();
         let mut flying: Vec<Effect<'r>> = waiting.pop_front().into_iter().collect();
@@ -84,7 +92,7 @@ impl<'r> Fx<'r> {
                 while let Poll::Ready((at, ended)) = first(&mut flying, cx) {
                     drop(flying.remove(at));
                     match ended {
-                        Err(Exit::Fail(fail)) => failed = Some(Exit::Fail(fail)),
+                        Err(Exit::Fail(fail)) => failed = Some(tell(failed.take(), fail)),
                         other => return Poll::Ready(other),
                     }
                 }
@@ -93,7 +101,7 @@ impl<'r> Fx<'r> {
                     return Poll::Pending;
                 }
                 let Some(next) = waiting.pop_front() else {
-                    return Poll::Ready(Err(failed.take().unwrap_or_else(no_calls)));
+                    return Poll::Ready(Err(failed.take().map_or_else(no_calls, Exit::Fail)));
                 };
                 flying.push(next);
                 timer = (!waiting.is_empty()).then(|| self.sleep(after));
@@ -117,6 +125,14 @@ fn first(flying: &mut [Effect<'_>], cx: &mut Context<'_>) -> Poll<(usize, Result
         }
     }
     found.map_or(Poll::Pending, Poll::Ready)
+}
+
+/// The failure that a join ends with, of the one kept so far and the next: the later one, but no refusal after a failure.
+fn tell(kept: Option<Box<Fail>>, next: Box<Fail>) -> Box<Fail> {
+    match kept {
+        Some(kept) if next.refused.is_some() && kept.refused.is_none() => kept,
+        _ => next,
+    }
 }
 
 fn no_calls() -> Exit {

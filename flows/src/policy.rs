@@ -17,6 +17,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// (502, 503, 504). What the gateway refused is not tried again: the refusal is what protects the other system.
 #[must_use]
 pub fn may_pass(fail: &Fail) -> bool {
+    if fail.refused.is_some() {
+        return false;
+    }
     match (fail.code, fail.upstream_status.map(|status| status.as_u16())) {
         ("upstream_connect" | "upstream_broken" | "upstream_timeout", _) => true,
         ("upstream_status", Some(status)) => matches!(status, 502..=504),
@@ -53,17 +56,22 @@ mod tests {
     use super::*;
     use http::StatusCode;
 
+    use crate::adapter::{EffectError, Refusal};
+
     #[test]
     fn only_what_may_pass_is_tried_again() {
         let status =
             |code| Fail { upstream_status: StatusCode::from_u16(code).ok(), ..Fail::upstream("upstream_status", "") };
+        let refusal = Refusal { reason: "queue_full", retry_after: Duration::from_secs(1) };
+        let refused = Fail::from_effect(&EffectError::Refused(refusal));
         for (fail, again) in [
             (Fail::upstream("upstream_connect", ""), true),
             (Fail::timeout("upstream_timeout", ""), true),
             (status(503), true),
             (status(500), false),
             (status(404), false),
-            (Fail::upstream("upstream_refused", ""), false),
+            (refused.clone(), false),
+            (refused.with_code("upstream_connect"), false),
             (Fail::internal("step_error", ""), false),
             (Fail::timeout("step_timeout", ""), false),
         ] {

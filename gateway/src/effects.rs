@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use http::{Method, StatusCode};
-use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
+use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Refusal, Traced};
 use zerver_telemetry::clock::{Clock, Ticks};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::names::Name;
@@ -43,9 +43,11 @@ impl Effects {
                 log.attr_int(*node, self.keys.in_flight, i64::from(upstream.gate.in_use()));
                 log.attr_int(*node, self.keys.waiting, upstream.gate.waiting() as i64);
                 log.state(log.now(), *node, Cause::Permit, upstream.id, None);
-                let permit = upstream.gate.enter(&ask()).await;
+                let permit = upstream.gate.enter(&ask()).await.map_err(|shed| {
+                    EffectError::Refused(Refusal { reason: shed.reason.as_str(), retry_after: shed.retry_after })
+                })?;
                 log.state(log.now(), *node, Cause::Io, upstream.id, None);
-                permit.map_err(|shed| EffectError::Refused(shed.reason.as_str().to_owned()))?
+                permit
             }
         };
         upstream.budget.earn();

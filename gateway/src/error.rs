@@ -86,6 +86,8 @@ pub enum Error {
         message: String,
         /// When to come again, in seconds.
         retry_after: Option<u32>,
+        /// Whether it ended because the gate of an upstream gave a call no seat.
+        refused: bool,
     },
     /// A fault of the gateway, a panic among them.
     #[error("the gateway failed")]
@@ -143,9 +145,9 @@ impl Error {
         }
     }
 
-    /// Whether the gateway refused the request before any work on it.
+    /// Whether the gateway refused the request, or a call without which a flow could not answer it.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Shed { .. })
+        matches!(self, Self::RateLimited { .. } | Self::Shed { .. } | Self::Flow { refused: true, .. })
     }
 }

@@ -100,7 +100,7 @@ fn kind(error: &Error, status: StatusCode) -> (&'static str, &'static str) {
         Error::RateLimited { .. } => {
             ("https://iana.org/assignments/http-problem-types#quota-exceeded", "Quota exceeded")
         }
-        Error::Shed { .. } => (
+        Error::Shed { .. } | Error::Flow { refused: true, .. } => (
             "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
             "Temporarily reduced capacity",
         ),

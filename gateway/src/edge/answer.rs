@@ -119,13 +119,19 @@ pub(super) async fn run_flow(
     }
 }
 
-/// A flow's failure as ours: the operator's detail stays inside.
+/// A flow's failure as ours: the operator's detail stays inside. Where a gate refused a call, its own time to come again
+/// goes to the client.
 fn error(fail: &Fail) -> Error {
+    let by_gate = fail.refused.map(|refusal| {
+        let millis = refusal.retry_after.as_millis();
+        u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX).max(1)
+    });
     Error::Flow {
         status: fail.status.as_u16(),
         code: fail.code.to_owned(),
         message: fail.message.clone().into_owned(),
-        retry_after: (fail.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        retry_after: by_gate.or((fail.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1)),
+        refused: fail.refused.is_some(),
     }
 }
 

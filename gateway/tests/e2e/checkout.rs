@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use http::Response;
 use serde_json::{Value, json};
-use tokio::sync::{Barrier, Notify};
-use zerver_telemetry::event::{NodeKind, Outcome};
+use tokio::sync::{Barrier, Notify, Semaphore};
+use zerver_telemetry::event::{Cause, NodeKind, Outcome};
 use zerver_telemetry::timeline::{Node, Timeline};
 
 use crate::binary::{Gateway, HEAD, page, zerver};
-use crate::client::{Answer, Body, Client, request};
+use crate::client::{Answer, Body, Client, ask, request};
 use crate::origin::{Origin, json as say};
+use crate::support::eventually;
 
 /// The services behind the flow. Cart, profile and price answer only when all three are asked at once.
 struct Services {
@@ -179,6 +180,97 @@ async fn a_required_step_that_is_late_is_a_gateway_timeout() {
     let (price, call) = step(&timeline, "price");
     assert_eq!((price.outcome, call.outcome), (Outcome::Timeout, Outcome::Cancelled), "{timeline:#?}");
     assert!(Duration::from_nanos(price.end_ns - price.start_ns) >= Duration::from_millis(150));
+}
+
+/// Flows that call upstreams with one seat each: at `full` nobody may wait for it, at `short` only for a moment. The flow
+/// routes' own gates have seats to spare.
+fn one_seat(origin: &Origin) -> String {
+    let address = origin.address;
+    format!(
+        "{HEAD}upstreams:
+  full: {{ peers: ['{address}'], admission: {{ limit: {{ fixed: 1 }}, queue: {{ waiting_max: 0 }} }} }}
+  short: {{ peers: ['{address}'], admission: {{ limit: {{ fixed: 1 }}, queue: {{ interactive_wait: 5ms }} }} }}
+flows:
+  - flow: need-full
+    steps: {{ cart: {{ get: 'full:/cart', retry: 3 }} }}
+    respond: {{ text: 'the cart' }}
+  - flow: need-short
+    steps: {{ cart: {{ get: 'short:/cart', retry: 3 }} }}
+    respond: {{ text: 'the cart' }}
+  - flow: like-full
+    steps: {{ cart: {{ get: 'full:/cart', optional: true }} }}
+    respond: {{ text: \"${{has(cart.id) ? 'the cart' : 'no cart'}}\" }}
+routes:
+  - {{ name: full, match: {{ path: /full }}, to: {{ flow: need-full }} }}
+  - {{ name: short, match: {{ path: /short }}, to: {{ flow: need-short }} }}
+  - {{ name: like, match: {{ path: /like }}, to: {{ flow: like-full }} }}
+"
+    )
+}
+
+#[tokio::test]
+async fn a_refused_call_keeps_its_gates_reason() {
+    let told = Arc::new(Semaphore::new(0));
+    let hold = Arc::clone(&told);
+    let origin = Origin::start(move |_| {
+        let hold = Arc::clone(&hold);
+        async move {
+            hold.acquire().await.expect("it is never closed").forget();
+            say(200, &json!({ "id": "c1" }))
+        }
+    })
+    .await;
+    let gateway = Gateway::start(&one_seat(&origin)).await;
+    let client = Client::http1();
+    let get = |path: &str| {
+        let (client, request) = (client.clone(), ask("GET", gateway.address, path));
+        async move { client.send(request).await }
+    };
+    let held = ["/full", "/short"].map(|path| tokio::spawn(get(path)));
+    eventually("both seats are taken", async || (origin.running() == 2).then_some(())).await;
+
+    for (route, reason) in [("full", "queue_full"), ("short", "queue_wait")] {
+        let answer = get(&format!("/{route}")).await;
+        is_problem(&answer, 503);
+        let problem = answer.json();
+        assert_eq!(answer.header("zerver-reason"), reason, "{problem}");
+        let seconds: u64 = answer.header("retry-after").parse().expect("whole seconds");
+        assert!((1..=2).contains(&seconds), "a gate's first refusal asks for about a second: {seconds}");
+        assert_eq!(problem["retry_after_s"], seconds);
+        assert_eq!(problem["type"], "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity");
+
+        let timeline = gateway.timeline_of(&answer).await;
+        assert_eq!((timeline.outcome, timeline.error.as_deref()), (Outcome::Refused, Some(reason)));
+        let (cart, call) = step(&timeline, "cart");
+        assert_eq!((cart.outcome, cart.error.as_deref()), (Outcome::Refused, Some(reason)));
+        assert_eq!((call.outcome, call.error.as_deref()), (Outcome::Refused, Some(reason)));
+        assert_eq!((&*call.name, call.status), (route, 0), "the node names the upstream whose gate refused");
+        assert_eq!(timeline.nodes.iter().filter(|node| node.kind == NodeKind::Effect).count(), 1, "{timeline:#?}");
+        let waited = call.states.iter().any(|state| state.cause == Cause::Permit);
+        assert!(waited || route == "full", "it waited for a seat: {call:#?}");
+
+        let route = format!("route=\"{route}\"");
+        let refused = gateway.metric("zerver_refused_total", &[&route, &format!("reason=\"{reason}\"")]).await;
+        assert_eq!(refused as u64, 1);
+        assert_eq!(gateway.metric("zerver_refused_total", &[&route]).await as u64, 1, "no other reason is counted");
+        let requests =
+            gateway.metric("zerver_requests_total", &[&route, "status=\"503\"", "outcome=\"refused\""]).await;
+        assert_eq!(requests as u64, 1);
+    }
+    assert_eq!(origin.seen().len(), 2, "a refused call does not reach its upstream");
+
+    let answer = get("/like").await;
+    assert_eq!((answer.status, answer.text()), (200, "no cart".to_owned()));
+    let timeline = gateway.timeline_of(&answer).await;
+    assert_eq!((timeline.outcome, timeline.error.as_deref()), (Outcome::Ok, None));
+    let (cart, call) = step(&timeline, "cart");
+    assert_eq!((cart.outcome, cart.error.as_deref()), (Outcome::Refused, Some("queue_full")));
+    assert_eq!((call.outcome, call.error.as_deref()), (Outcome::Refused, Some("queue_full")));
+
+    told.add_permits(held.len());
+    for held in held {
+        assert_eq!(held.await.expect("it does not panic").status, 200);
+    }
 }
 
 #[tokio::test]
