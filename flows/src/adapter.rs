@@ -28,6 +28,38 @@ pub struct HttpCall {
     pub deadline: Option<Ticks>,
     /// For methods that are not idempotent: the same for every attempt, and for a replay. It is in the headers too.
     pub idempotency_key: Option<String>,
+    /// Who goes first at a target that has no room for all.
+    pub priority: Priority,
+}
+
+/// Who goes first at a target that has no room for all; see the classes of a gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    #[default]
+    Interactive,
+    /// It may take its time.
+    Batch,
+    /// Before all others: for what an operator needs.
+    Critical,
+}
+
+impl Priority {
+    /// The word for it in attributes and configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The priority of this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Interactive, Self::Batch, Self::Critical].into_iter().find(|priority| priority.as_str() == word)
+    }
 }
 
 /// What came back.

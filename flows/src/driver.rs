@@ -1,168 +1,130 @@
-//! The one driver: polls the nodes whose inputs are there, and writes to the timeline what they wait for.
+//! The one driver: polls the nodes that may run, and writes to the timeline what they wait for.
 //!
 //! It performs nothing itself and knows no runtime: the present moment comes from the request's log, everything else
-//! from the run's shell. Rust flows, flows from configuration, tests and replays all use it.
+//! from the run's shell. Rust flows, flows from configuration, joins, undoing, tests and replays all use it.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::future::BoxFuture;
-use pin_project_lite::pin_project;
 use zerver_telemetry::clock::Ticks;
-use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
+use zerver_telemetry::event::{Cause, NodeId, Outcome};
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Opening;
 
 use crate::exit::{Exit, Fail, Result};
+use crate::join::{Join, Tally, Verdict, all};
+use crate::node::{Node, Wrote};
 use crate::run::Run;
 
-/// Where a step's value lives while its flow runs: a local of the flow's own future.
-#[derive(Debug)]
-pub struct Slot<T>(OnceLock<T>);
+mod time;
 
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T> Slot<T> {
-    /// An empty slot.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(OnceLock::new())
-    }
-
-    /// Writes it; a slot has one writer, which writes once.
-    pub fn put(&self, value: T) {
-        let _ = self.0.set(value);
-    }
-
-    /// Its value. Only for nodes that wait for its writer.
-    ///
-    /// # Panics
-    /// When it was not written; the driver starts no reader before.
-    #[must_use]
-    pub fn get(&self) -> &T {
-        self.0.get().expect("the driver starts a node only when the slots it reads are written")
-    }
-
-    /// Its value, if its step was not skipped and did not fail.
-    #[must_use]
-    pub fn maybe(&self) -> Option<&T> {
-        self.0.get()
-    }
-
-    /// Takes the value out.
-    #[must_use]
-    pub fn take(self) -> Option<T> {
-        self.0.into_inner()
-    }
-}
-
-/// What a node that ended well did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrote {
-    /// It wrote its slot.
-    Slot,
-    /// Its condition did not hold; the slot stays empty.
-    Nothing,
-}
-
-/// A node of a running flow: a future that can be given up before the flow ends.
-pub trait Node {
-    /// Polls its future.
-    fn poll_node(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Wrote>>;
-    /// Drops its future, and with it whatever that waits for.
-    fn give_up(self: Pin<&mut Self>);
-}
-
-pin_project! {
-    /// See [`node`].
-    #[derive(Debug)]
-    pub struct NodeFuture<F> {
-        #[pin]
-        inner: Option<F>,
-    }
-}
-
-/// Makes a node of a future.
-pub fn node<F: Future<Output = Result<Wrote>>>(inner: F) -> NodeFuture<F> {
-    NodeFuture { inner: Some(inner) }
-}
-
-impl<F: Future<Output = Result<Wrote>>> Node for NodeFuture<F> {
-    fn poll_node(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Wrote>> {
-        let Some(inner) = self.as_mut().project().inner.as_pin_mut() else {
-            return Poll::Pending;
-        };
-        let polled = inner.poll(cx);
-        if polled.is_ready() {
-            self.project().inner.set(None);
-        }
-        polled
-    }
-
-    fn give_up(self: Pin<&mut Self>) {
-        self.project().inner.set(None);
-    }
-}
-
-/// Runs the nodes of `run`'s graph, given in its order. Ready when every node has ended, or with the first thing that
-/// ends the flow: a required node's failure, an early answer, the deadline. Everything else is given up then.
+/// Runs the nodes of `run`'s graph, given in its order; fewer than the graph has when the last ones have no work. Ready
+/// when the graph's join is: as a rule when every node has ended, or with the first thing that ends it (a required
+/// node's failure, an early answer, the deadline). Everything else is given up then.
 ///
 /// # Cancel safety
 /// Dropping it gives every node up and closes it in the timeline as cancelled.
 pub fn drive<'d, 'n>(run: &'d Run, nodes: &'d mut [Pin<&'n mut (dyn Node + Send + 'n)>]) -> Drive<'d, 'n> {
-    debug_assert_eq!(run.graph.nodes().len(), nodes.len(), "the graph and the flow are made from one list");
-    let wakers = run.cells.iter().map(|cell| Waker::from(std::sync::Arc::clone(&cell.stamp))).collect();
-    Drive { run, nodes, wakers, started: 0, ended: 0, latest: (run.started, None), timer: None }
+    let graph = &run.bound.graph;
+    debug_assert!(graph.nodes().len() >= nodes.len(), "the graph and the flow are made from one list");
+    let optional = graph.nodes()[..nodes.len()].iter().enumerate().filter(|(_, node)| node.optional);
+    let optional = optional.fold(0, |bits, (n, _)| bits | 1 << n);
+    if let Some(stamp) = &run.above {
+        stamp.begin(false);
+    }
+    let join = graph.join();
+    let mut tally = Tally::new(join.take, nodes.len(), optional);
+    let mut ended = 0;
+    if let Some(resumed) = run.shared.resumed.as_ref().filter(|_| run.is_root) {
+        // What wrote nothing then does not run now.
+        ended = all(nodes.len()) & !resumed.wrote;
+        (0..nodes.len()).filter(|n| ended & (1 << n) != 0).for_each(|n| tally.ended(n, true));
+    }
+    Drive {
+        run,
+        join,
+        tally,
+        nodes,
+        started: 0,
+        ended,
+        latest: (run.started, None),
+        registered: None,
+        timer: None,
+        helper: None,
+        granted: false,
+    }
 }
 
 /// The future of [`drive`].
 pub struct Drive<'d, 'n> {
     run: &'d Run,
+    join: Join,
+    tally: Tally,
     nodes: &'d mut [Pin<&'n mut (dyn Node + Send + 'n)>],
-    wakers: smallvec::SmallVec<[Waker; 8]>,
     started: u128,
     ended: u128,
     /// When the last node ended, and which: what made the nodes ready that are ready now.
     latest: (Ticks, Option<NodeId>),
+    /// Who is woken when a node is.
+    registered: Option<Waker>,
     timer: Option<(Ticks, BoxFuture<'static, ()>)>,
+    /// When the next branch starts beside those that give nothing.
+    helper: Option<Ticks>,
+    /// It is due, and the budget allows it.
+    granted: bool,
 }
 
-/// How the flow ends early.
-type Stop = Exit;
+/// How driving ends before every node has.
+enum Stop {
+    /// Enough branches have done well.
+    Won,
+    /// With a failure or an early answer.
+    Exit(Exit),
+}
 
 impl Future for Drive<'_, '_> {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let me = &mut *self;
-        for cell in &me.run.cells {
-            cell.stamp.register(cx.waker());
+        if me.registered.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            me.registered = Some(cx.waker().clone());
+            me.running().for_each(|step| me.run.cells[step].stamp.register(cx.waker()));
         }
-        let mut now = me.run.log.now();
-        if let Err(stop) = me.pass(&mut now) {
-            return Poll::Ready(Err(stop));
-        }
-        if me.ended.count_ones() as usize == me.nodes.len() {
-            me.run.end(me.latest.0, me.latest.1);
-            return Poll::Ready(Ok(()));
-        }
-        match me.watch_time(cx, &mut now) {
-            Err(stop) => Poll::Ready(Err(stop)),
-            Ok(()) => Poll::Pending,
-        }
+        let mut now = me.run.shared.log.now();
+        let stop = match me.turn(cx, &mut now) {
+            Ok(()) if me.is_over() => Stop::Won,
+            Ok(()) => return Poll::Pending,
+            Err(stop) => stop,
+        };
+        Poll::Ready(match stop {
+            Stop::Won => {
+                me.run.end(me.latest.0, me.latest.1);
+                // A run that goes on with an undoing fails as it did, now that its slots are written again.
+                let resumed = me.run.shared.resumed.as_ref().filter(|_| me.run.is_root);
+                resumed.map_or(Ok(()), |resumed| Err(resumed.fail.clone().into()))
+            }
+            Stop::Exit(exit) => Err(exit),
+        })
     }
 }
 
 impl Drive<'_, '_> {
+    fn is_over(&self) -> bool {
+        self.ended & all(self.nodes.len()) == all(self.nodes.len())
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>, now: &mut Ticks) -> Result<(), Stop> {
+        self.obey(cx, *now)?;
+        self.pass(now)?;
+        if self.is_over() { Ok(()) } else { self.watch_time(cx, now) }
+    }
+
     /// Polls every node that was woken, and every node that is or becomes ready, each once: a node that wakes itself
     /// is polled in the next pass, after the runtime had its say.
     fn pass(&mut self, now: &mut Ticks) -> Result<(), Stop> {
@@ -179,8 +141,11 @@ impl Drive<'_, '_> {
                         continue;
                     }
                     self.resume(step, *now);
-                } else if self.run.graph.nodes()[step].deps & !self.ended == 0 {
-                    self.start(step, *now);
+                } else if self.may_start(step) {
+                    if !self.start(step, *now)? {
+                        progress = true;
+                        continue;
+                    }
                 } else {
                     continue;
                 }
@@ -194,31 +159,59 @@ impl Drive<'_, '_> {
         }
     }
 
-    /// Opens the node of a step whose inputs are there.
-    fn start(&mut self, step: usize, now: Ticks) {
+    fn may_start(&self, step: usize) -> bool {
+        self.run.bound.graph.nodes()[step].deps & !self.ended == 0
+            && self.join.start.allows(step, self.started, self.ended, self.granted)
+    }
+
+    /// Opens the node of a step whose inputs are there. False when it is too late for it.
+    fn start(&mut self, step: usize, now: Ticks) -> Result<bool, Stop> {
         let run = self.run;
-        let node = &run.graph.nodes()[step];
-        let (ready, after) = if node.deps == 0 { (run.started, None) } else { self.latest_of(node.deps) };
-        let opening = Opening::running(run.names.steps[step], NodeKind::Step, run.parent)
-            .after(after)
-            .in_state(Cause::Worker, Name::NONE);
-        let id = run.log.open(ready, opening);
-        run.log.state(now, id, Cause::Run, Name::NONE, None);
+        let node = &run.bound.graph.nodes()[step];
+        let shown = run.bound.shown[step];
+        let (ready, after) = self.readied(step, node.deps);
+        let mut opening = Opening::running(shown.name, shown.kind, run.parent).after(after);
+        opening.occurrence = shown.occurrence;
+        let log = &run.shared.log;
+        let id = log.open(ready, opening.in_state(Cause::Worker, Name::NONE));
         let cell = &run.cells[step];
-        cell.node.store(id.0, Relaxed);
-        if let Some(by) = node.timeout {
-            cell.due.store(run.clock.after(ready, by).0, Relaxed);
+        cell.stamp.open(id);
+        if let Some(waker) = &self.registered {
+            cell.stamp.register(waker);
         }
         self.started |= 1 << step;
+        if node.optional && self.optional_until().is_some_and(|until| until <= now) {
+            self.fail(step, now, too_late())?;
+            return Ok(false);
+        }
+        log.state(now, id, Cause::Run, Name::NONE, None);
+        if let Some(by) = node.timeout {
+            cell.set_due(run.shared.clock.after(ready, by));
+        }
+        self.plan_help(step, now);
+        Ok(true)
+    }
+
+    /// When a node that starts now became ready, and whose end made it so.
+    fn readied(&self, step: usize, deps: u128) -> (Ticks, Option<NodeId>) {
+        if deps != 0 {
+            return self.latest_of(deps);
+        }
+        match (self.helper, self.latest) {
+            // Nobody's end, but the time that passed without one.
+            (Some(at), _) if self.granted => (at, None),
+            (_, latest) if step > 0 && self.join.start != crate::join::Start::Together => latest,
+            _ => (self.run.started, None),
+        }
     }
 
     /// The end of the last of `deps` to end, and its node.
     fn latest_of(&self, deps: u128) -> (Ticks, Option<NodeId>) {
         let mut latest = (self.run.started, None);
-        for (step, cell) in self.run.cells.iter().enumerate() {
-            let ended = Ticks(cell.ended.load(Relaxed));
-            if deps & (1 << step) != 0 && (latest.1.is_none() || ended > latest.0) {
-                latest = (ended, Some(NodeId(cell.node.load(Relaxed))));
+        for (step, cell) in self.run.cells.iter().enumerate().filter(|(step, _)| deps & (1 << step) != 0) {
+            debug_assert!(self.ended & (1 << step) != 0, "a node starts when what it waits for has ended");
+            if let Some(ended) = cell.stamp.ended().filter(|at| latest.1.is_none() || *at > latest.0) {
+                latest = (ended, Some(cell.node()));
             }
         }
         latest
@@ -226,79 +219,105 @@ impl Drive<'_, '_> {
 
     /// Writes that a woken node was parked until its wake, and queued from then on.
     fn resume(&mut self, step: usize, now: Ticks) {
-        let cell = &self.run.cells[step];
+        let (cell, log) = (&self.run.cells[step], &self.run.shared.log);
         let (at, by) = cell.stamp.take().unwrap_or((now, None));
-        let id = NodeId(cell.node.load(Relaxed));
-        self.run.log.state(at.min(now), id, Cause::Worker, Name::NONE, by);
-        self.run.log.state(now, id, Cause::Run, Name::NONE, None);
+        if let Some(waker) = &self.registered {
+            // A wake uses up whom it leads to.
+            cell.stamp.register(waker);
+        }
+        log.state(at.min(now), cell.node(), Cause::Worker, Name::NONE, by);
+        log.state(now, cell.node(), Cause::Run, Name::NONE, None);
     }
 
     fn poll_node(&mut self, step: usize, now: &mut Ticks) -> Result<(), Stop> {
         let run = self.run;
         let cell = &run.cells[step];
-        let id = NodeId(cell.node.load(Relaxed));
-        let mut cx = Context::from_waker(&self.wakers[step]);
+        let mut cx = Context::from_waker(&cell.waker);
         let polled = catch_unwind(AssertUnwindSafe(|| self.nodes[step].as_mut().poll_node(&mut cx)));
-        *now = run.log.now();
+        *now = run.shared.log.now();
         let at = *now;
         match polled {
             Ok(Poll::Pending) => {
-                let in_flight = cell.in_flight.load(Relaxed);
-                if in_flight == 0 {
+                let (pending, timers) = cell.stamp.pending();
+                if pending == 0 {
                     return self.fail(step, at, foreign_await());
                 }
-                let only_timers = cell.timers.load(Relaxed) == in_flight;
-                let cause = if only_timers { Cause::Timer } else { Cause::Join };
-                run.log.state(at, id, cause, Name::NONE, None);
+                let cause = if timers == pending { Cause::Timer } else { Cause::Join };
+                run.shared.log.state(at, cell.node(), cause, Name::NONE, None);
                 Ok(())
             }
-            Ok(Poll::Ready(Ok(Wrote::Slot))) => {
-                self.close(step, at, Outcome::Ok, 0, Name::NONE);
-                Ok(())
-            }
-            Ok(Poll::Ready(Ok(Wrote::Nothing))) => {
-                self.close(step, at, Outcome::Skipped, 0, Name::NONE);
-                Ok(())
-            }
-            Ok(Poll::Ready(Err(Exit::Done(response)))) => {
-                self.close(step, at, Outcome::Ok, response.status.as_u16(), Name::NONE);
-                self.stop(at, Some(id));
-                Err(Exit::Done(response))
-            }
+            Ok(Poll::Ready(Ok(wrote))) => self.succeed(step, at, wrote),
             Ok(Poll::Ready(Err(Exit::Fail(fail)))) => self.fail(step, at, *fail),
+            Ok(Poll::Ready(Err(exit))) => {
+                let status = if let Exit::Done(response) = &exit { response.status.as_u16() } else { 0 };
+                self.close(step, at, Outcome::Ok, status, Name::NONE);
+                self.stop(at, Some(cell.node()));
+                Err(Stop::Exit(exit))
+            }
             Err(panic) => self.fail(step, at, panicked(&*panic)),
         }
     }
 
-    /// A node failed: an optional one leaves its slot empty, a required one ends the flow.
+    fn succeed(&mut self, step: usize, at: Ticks, wrote: Wrote) -> Result<(), Stop> {
+        let (run, cell) = (self.run, &self.run.cells[step]);
+        let outcome = if wrote == Wrote::Slot { Outcome::Ok } else { Outcome::Skipped };
+        if wrote == Wrote::Slot {
+            cell.wrote.store(run.shared.wrote.fetch_add(1, Relaxed) + 1, Relaxed);
+        }
+        self.close(step, at, outcome, 0, Name::NONE);
+        self.tally.ended(step, true);
+        if step == 0 && self.helper_is_planned() {
+            run.bound.pace.took(run.shared.clock.between(run.started, at));
+        }
+        match self.tally.verdict() {
+            Verdict::Won if !self.is_over() => {
+                self.stop(at, Some(cell.node()));
+                Err(Stop::Won)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A node failed: an optional one leaves its slot empty, and a join may have other branches; else the run ends.
     fn fail(&mut self, step: usize, at: Ticks, mut fail: Fail) -> Result<(), Stop> {
         let run = self.run;
-        let node = &run.graph.nodes()[step];
-        let id = NodeId(run.cells[step].node.load(Relaxed));
-        run.cells[step].ended.store(at.0, Relaxed);
+        let (node, cell) = (&run.bound.graph.nodes()[step], &run.cells[step]);
+        cell.stamp.end(at);
         self.give_up(step);
-        let outcome = match &fail {
+        let outcome = match fail.code {
             _ if fail.refused.is_some() => Outcome::Refused,
-            _ if fail.code == "step_timeout" => Outcome::Timeout,
+            "step_timeout" | "optional_too_late" => Outcome::Timeout,
             _ => Outcome::Error,
         };
-        self.close(step, at, outcome, fail.status.as_u16(), run.log.name(fail.code));
+        self.close(step, at, outcome, fail.status.as_u16(), run.shared.log.name(fail.code));
         fail.step.get_or_insert_with(|| (*node.name).into());
-        if node.optional {
-            run.note_failure(step, fail);
-            return Ok(());
+        self.tally.ended(step, false);
+        match self.tally.verdict() {
+            Verdict::Lost => {
+                if self.tally.gathers_failures() {
+                    fail = run.worst(fail);
+                }
+                self.stop(at, Some(cell.node()));
+                Err(Stop::Exit(fail.into()))
+            }
+            Verdict::Won if !self.is_over() => {
+                run.note_failure(step, fail);
+                self.stop(at, Some(cell.node()));
+                Err(Stop::Won)
+            }
+            _ => {
+                run.note_failure(step, fail);
+                Ok(())
+            }
         }
-        self.stop(at, Some(id));
-        Err(fail.into())
     }
 
     fn close(&mut self, step: usize, at: Ticks, outcome: Outcome, status: u16, error: Name) {
         let cell = &self.run.cells[step];
-        let id = NodeId(cell.node.load(Relaxed));
-        self.run.log.close(at, id, outcome, status, error);
-        cell.ended.store(at.0, Relaxed);
+        self.run.shared.log.close(at, cell.node(), outcome, status, error);
+        cell.stamp.end(at);
         self.ended |= 1 << step;
-        self.latest = (at, Some(id));
+        self.latest = (at, Some(cell.node()));
     }
 
     /// Drops the future of a node. Its effects end with it.
@@ -313,76 +332,16 @@ impl Drive<'_, '_> {
         for step in 0..self.nodes.len() {
             let bit = 1_u128 << step;
             if self.started & !self.ended & bit != 0 {
+                let cell = &self.run.cells[step];
+                cell.stamp.end(at);
                 self.give_up(step);
-                let id = NodeId(self.run.cells[step].node.load(Relaxed));
-                self.run.log.close(at, id, Outcome::Cancelled, 0, Name::NONE);
+                self.run.shared.log.close(at, cell.node(), Outcome::Cancelled, 0, Name::NONE);
                 self.ended |= bit;
             }
         }
         // What never started is given up too: nothing is polled after this.
         self.ended = u128::MAX;
-    }
-
-    /// Notes that what a step waited for, when its time ran out, was the call it began last.
-    fn blame(&self, step: usize, at: Ticks) {
-        let cell = &self.run.cells[step];
-        if let Some(call) = cell.latest_call().filter(|_| cell.in_flight.load(Relaxed) > 0) {
-            let id = NodeId(cell.node.load(Relaxed));
-            self.run.log.state(at, id, Cause::Run, Name::NONE, Some(call));
-        }
-    }
-
-    /// Fails what ran out of time, and keeps a timer for what will run out of it next.
-    fn watch_time(&mut self, cx: &mut Context<'_>, now: &mut Ticks) -> Result<(), Stop> {
-        loop {
-            let run = self.run;
-            if run.deadline.is_some_and(|deadline| deadline <= *now) {
-                let waiting: Vec<&str> = self.running().map(|step| &*run.graph.nodes()[step].name).collect();
-                let last = self.running().next().map(|step| {
-                    self.blame(step, *now);
-                    NodeId(run.cells[step].node.load(Relaxed))
-                });
-                let detail = format!("the deadline passed while waiting for {}", waiting.join(", "));
-                self.stop(*now, last);
-                return Err(Fail::timeout("deadline_exceeded", detail).into());
-            }
-            let due = |step: usize| Some(run.cells[step].due.load(Relaxed)).filter(|due| *due != 0).map(Ticks);
-            let mut failed = false;
-            for step in self.running().collect::<smallvec::SmallVec<[usize; 8]>>() {
-                if due(step).is_some_and(|due| due <= *now) {
-                    self.blame(step, *now);
-                    let time = run.graph.nodes()[step].timeout.unwrap_or_default();
-                    self.fail(step, *now, Fail::timeout("step_timeout", format!("no result within {time:?}")))?;
-                    failed = true;
-                }
-            }
-            if failed {
-                // An optional node ended: its readers may be ready now.
-                self.pass(now)?;
-                if self.ended.count_ones() as usize == self.nodes.len() {
-                    // The next poll sees the end.
-                    cx.waker().wake_by_ref();
-                    return Ok(());
-                }
-                continue;
-            }
-            let next = self.running().filter_map(due).chain(run.deadline).min();
-            let Some(next) = next else {
-                return Ok(());
-            };
-            if self.timer.as_ref().is_none_or(|(at, _)| *at > next || *at <= *now) {
-                self.timer = Some((next, run.shell.timer(run.clock.between(*now, next))));
-            }
-            let Some((at, timer)) = &mut self.timer else {
-                return Ok(());
-            };
-            if timer.as_mut().poll(cx).is_pending() {
-                return Ok(());
-            }
-            // Runtimes round timers; what this one was for is due, whatever the clock says.
-            *now = run.log.now().max(*at);
-            self.timer = None;
-        }
+        self.latest = (at, last);
     }
 
     fn running(&self) -> impl Iterator<Item = usize> + use<> {
@@ -394,8 +353,10 @@ impl Drive<'_, '_> {
 impl Drop for Drive<'_, '_> {
     fn drop(&mut self) {
         if self.run.ended().is_none() {
-            let at = self.run.log.now();
-            self.stop(at, None);
+            self.stop(self.run.now(), None);
+        }
+        if let Some(stamp) = &self.run.above {
+            stamp.done(false);
         }
     }
 }
@@ -406,6 +367,11 @@ impl std::fmt::Debug for Drive<'_, '_> {
     }
 }
 
+/// An optional step is not waited for any longer.
+fn too_late() -> Fail {
+    Fail::timeout("optional_too_late", "optional steps are not waited for any longer in this flow")
+}
+
 fn foreign_await() -> Fail {
     Fail::internal(
         "foreign_await",
@@ -414,7 +380,7 @@ fn foreign_await() -> Fail {
     )
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Fail {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Fail {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     Fail::internal("step_panicked", format!("the step panicked: {}", text.as_deref().unwrap_or("(no text)")))

@@ -1,5 +1,6 @@
 //! What a step may ask of the world: calls to named targets, time, randomness, a pause, an early answer.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,16 +9,18 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zerver_telemetry::clock::Ticks;
-use zerver_telemetry::event::NodeId;
 
+use crate::bound::Bound;
+use crate::cells::StepCell;
 use crate::deadline::earlier;
 use crate::exit::{Exit, Fail, Result};
-use crate::journal::{Entry, Got, Key};
+use crate::journal::Key;
+use crate::meta::FlowMeta;
 use crate::response::Response;
-use crate::run::{Run, StepCell};
+use crate::run::Run;
 
 mod flight;
+mod calls;
 
 pub use flight::{Effect, Sleep};
 
@@ -32,8 +35,8 @@ impl Run {
 /// A step's hands: everything outside the process goes through it, so that it can be measured, faked and replayed.
 #[derive(Clone, Copy, Debug)]
 pub struct Fx<'r> {
-    run: &'r Run,
-    step: usize,
+    pub(crate) run: &'r Run,
+    pub(crate) step: usize,
 }
 
 impl<'r> Fx<'r> {
@@ -52,9 +55,14 @@ impl<'r> Fx<'r> {
 
     /// Whether `wait` ends before the step's and the flow's own time is up.
     pub(crate) fn has_time_for(&self, wait: Duration) -> bool {
-        let due = self.cell().due.load(Relaxed);
-        let end = earlier(self.run.deadline, (due != 0).then_some(Ticks(due)));
-        end.is_none_or(|end| self.run.clock.after(self.run.log.now(), wait) < end)
+        let shared = &self.run.shared;
+        let end = earlier(self.run.deadline, self.cell().due());
+        end.is_none_or(|end| shared.clock.after(shared.log.now(), wait) < end)
+    }
+
+    /// Whether the step may be tried again: what its calls changed may be changed twice, or they changed nothing.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.cell().writes.load(Relaxed) == 0 || self.run.bound.graph.nodes()[self.step].idempotent
     }
 
     /// From now on the step's effects are those of another try: counted from the start, so that their keys stay.
@@ -63,6 +71,30 @@ impl<'r> Fx<'r> {
         cell.attempt.fetch_add(1, Relaxed);
         cell.asked.store(0, Relaxed);
         cell.calls.lock().clear();
+    }
+
+    /// A run of the graph inside this step, for the code that `#[flow]` writes.
+    ///
+    /// # Panics
+    /// When there is none; the macro writes it for steps that have one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn inside(&self) -> Run {
+        let inner = self.run.bound.inner[self.step].as_ref();
+        self.run.below(self.step, inner.expect("only a step with a graph inside runs it"))
+    }
+
+    /// The same for a sub-flow, which may also be called as a plain step, outside of a flow that knows its graph.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn inside_of(&self, meta: &FlowMeta) -> Run {
+        match &self.run.bound.inner[self.step] {
+            Some(inner) => self.run.below(self.step, inner),
+            None => {
+                let names = self.run.shared.log.recorder().names();
+                self.run.below(self.step, &Bound::new(&Arc::new(meta.inner_graph()), names))
+            }
+        }
     }
 
     /// Begins a GET of `target:/path?query`.
@@ -114,12 +146,9 @@ impl<'r> Fx<'r> {
     /// The wall-clock moment. Recorded, so that a replay reads the same.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        let run = self.run;
-        let key = run.key(self.step);
-        let ns = run.shell.unix_ns(&key).unwrap_or_else(|| run.clock.unix_ns(run.log.now()));
-        if let Some(journal) = &run.journal {
-            journal.push(Entry { key, asked: "now".to_owned(), body_hash: 0, took_ns: 0, got: Got::Now(ns) });
-        }
+        let shared = &self.run.shared;
+        let now = || shared.clock.unix_ns(shared.log.now());
+        let ns = self.run.observe(self.run.key(self.step), "now", now);
         UNIX_EPOCH + Duration::from_nanos(ns)
     }
 
@@ -149,8 +178,8 @@ impl<'r> Fx<'r> {
     /// Notes something about the step in the request's timeline: `fx.note("items", cart.items.len())`. Texts share
     /// 512 bytes per request. `key` should be a literal: keys are kept for ever.
     pub fn note(&self, key: &'static str, value: impl Into<Note>) {
-        let log = &self.run.log;
-        let node = NodeId(self.cell().node.load(Relaxed));
+        let log = &self.run.shared.log;
+        let node = self.cell().node();
         let key = log.name(key);
         match value.into() {
             Note::Int(value) => log.attr_int(node, key, value),

@@ -1,5 +1,6 @@
 //! The production shell: an adapter for the effects, the runtime's timers for time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +10,29 @@ use zerver_telemetry::event::NodeId;
 use zerver_telemetry::recorder::Log;
 
 use crate::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
+use crate::cancel::Cancel;
 use crate::journal::{Journal, Key};
-use crate::run::Shell;
+use crate::run::{Runnable, Shell};
+use crate::stuck::{Stuck, StuckRuns};
 
 /// Performs the effects of flows; one per gateway, shared by all its runs. Needs a tokio runtime with timers.
 pub struct Engine {
-    adapter: Arc<dyn Adapter>,
+    pub(crate) adapter: Arc<dyn Adapter>,
+    pub(crate) flows: HashMap<String, Arc<dyn Runnable>>,
+    pub(crate) stuck: Arc<StuckRuns>,
 }
 
 impl Engine {
     /// An engine whose effects `adapter` performs.
     #[must_use]
     pub fn new(adapter: Arc<dyn Adapter>) -> Arc<Self> {
-        Arc::new(Self { adapter })
+        Arc::new(Self { adapter, flows: HashMap::new(), stuck: Arc::default() })
+    }
+
+    /// The runs whose undoing failed.
+    #[must_use]
+    pub fn stuck_runs(&self) -> &Arc<StuckRuns> {
+        &self.stuck
     }
 
     /// The adapter.
@@ -38,6 +49,14 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Shell for Engine {
+    fn flow(&self, slug: &str) -> Option<Arc<dyn Runnable>> {
+        self.flows.get(slug).cloned()
+    }
+
+    fn stuck(&self, stuck: &Arc<Stuck>) {
+        self.stuck.add(stuck);
+    }
+
     fn timer(&self, wait: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(wait))
     }
@@ -63,12 +82,14 @@ pub struct Env {
     pub deadline: Option<Ticks>,
     /// Filled with the run's effects and answers, to replay it; none to save the work.
     pub journal: Option<Arc<Journal>>,
+    /// For telling the run that its client left, where it has steps to undo; dropping the run would leave them done.
+    pub cancel: Option<Arc<Cancel>>,
 }
 
 impl Env {
-    /// A run for the request itself, without deadline or journal.
+    /// A run for the request itself, without deadline, journal or cancel.
     #[must_use]
     pub fn new(log: Log, engine: Arc<Engine>) -> Self {
-        Self { log, parent: NodeId::ROOT, engine, deadline: None, journal: None }
+        Self { log, parent: NodeId::ROOT, engine, deadline: None, journal: None, cancel: None }
     }
 }

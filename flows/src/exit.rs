@@ -8,6 +8,7 @@ use std::fmt;
 use http::StatusCode;
 
 use crate::adapter::{EffectError, Refusal};
+use crate::request::Req;
 use crate::response::Response;
 
 /// What a step returns: its slot's value, or how the flow ends early.
@@ -20,6 +21,17 @@ pub enum Exit {
     Fail(Box<Fail>),
     /// The flow is answered; what still runs is cancelled. See [`Fx::done`](crate::Fx::done).
     Done(Box<Response>),
+    /// Another flow answers instead; what still runs is cancelled. See [`Fx::replace`](crate::Fx::replace).
+    Replace(Box<Replace>),
+}
+
+/// The flow that answers instead, and what it is asked.
+#[derive(Debug)]
+pub struct Replace {
+    /// The flow's name.
+    pub slug: String,
+    /// Its request.
+    pub req: Req,
 }
 
 /// Whose side a failure is on.
@@ -244,7 +256,7 @@ mod tests {
     fn fail(exit: Exit) -> Fail {
         match exit {
             Exit::Fail(fail) => *fail,
-            Exit::Done(_) => panic!("a failure was expected"),
+            _ => panic!("a failure was expected"),
         }
     }
 

@@ -40,13 +40,16 @@ use zerver_telemetry::recorder::{Opening as NodeOpening, Recorder};
 use zerver_telemetry::timeline::{Node, Timeline};
 
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
+use crate::bound::Bound;
+use crate::cancel::Cancel;
 use crate::effect::Fx;
 use crate::exit::{Exit, Fail, Result};
-use crate::flow::{Flow, FlowOutcome, perform};
+use crate::flow::{BoundFlow, Flow, FlowOutcome, perform};
 use crate::graph::{Graph, GraphNode, Head};
 use crate::journal::{Journal, Key, Record, line};
 use crate::request::Req;
-use crate::run::{BoundNames, Opening, Run, Shell};
+use crate::run::{Opening, Run, Runnable, Shell};
+use crate::stuck::Stuck;
 use crate::virtual_time::VirtualTime;
 
 /// A world that answers by script. Calls that no rule matches fail, loudly.
@@ -54,6 +57,8 @@ use crate::virtual_time::VirtualTime;
 pub struct Fake {
     rules: Vec<Rule>,
     deadline: Option<Duration>,
+    leaves: Option<Duration>,
+    flows: Vec<Flow>,
 }
 
 /// What a call gets; see [`Fake::on`].
@@ -97,32 +102,88 @@ impl Fake {
         self
     }
 
+    /// Has this flow there, for steps that run another one.
+    pub fn flow(&mut self, flow: Flow) -> &mut Self {
+        self.flows.push(flow);
+        self
+    }
+
+    /// The client leaves after so long.
+    pub fn client_leaves(&mut self, after: Duration) -> &mut Self {
+        self.leaves = Some(after);
+        self
+    }
+
     /// Runs a flow in virtual time.
     #[must_use]
     pub fn run(&self, flow: &Flow, req: Req) -> Done {
+        self.perform(flow, req, |bound, opening| {
+            let _ = bound;
+            Ok(opening)
+        })
+        .expect("a new run needs nothing of an old one")
+    }
+
+    /// Goes on with the undoing of a run that is stuck, in virtual time and with this world's answers.
+    ///
+    /// # Errors
+    /// As [`Stuck::resume`].
+    pub fn resume(&self, flow: &Flow, stuck: &Stuck) -> Result<Done, String> {
+        self.perform(flow, stuck.request(), |bound, opening| {
+            let Opening { log, parent, shell, journal, .. } = opening;
+            stuck.opening(bound, log, parent, shell, journal.unwrap_or_else(Journal::new))
+        })
+    }
+
+    fn perform(
+        &self,
+        flow: &Flow,
+        req: Req,
+        change: impl FnOnce(&BoundFlow, Opening) -> Result<Opening, String>,
+    ) -> Result<Done, String> {
         let stage = Stage::new();
         let recording = stage.recorder.start(stage.recorder.clock().now(), None, true);
         let bound = flow.bind(stage.recorder.names());
         recording.route(bound.name(), bound.name(), 0);
         let journal = Journal::new();
-        let opening = Opening {
-            graph: Arc::clone(flow.graph_arc()),
-            names: Arc::clone(bound.names()),
-            log: (*recording).clone(),
-            parent: NodeId::ROOT,
-            shell: stage.shell(self),
-            journal: Some(Arc::clone(&journal)),
-            deadline: self.deadline.map(|by| stage.time.clock().after(recording.now(), by)),
-            seed: recording.trace_id().0 as u64,
+        let cancel = self.leaves.map(|_| Cancel::new());
+        let opening = change(
+            &bound,
+            Opening {
+                bound: Arc::clone(bound.bound()),
+                log: (*recording).clone(),
+                parent: NodeId::ROOT,
+                shell: stage.shell(self),
+                journal: Some(Arc::clone(&journal)),
+                cancel: cancel.clone(),
+                resumed: None,
+                deadline: self.deadline.map(|by| stage.time.clock().after(recording.now(), by)),
+                seed: recording.trace_id().0 as u64,
+            },
+        )?;
+        let leave = async {
+            if let (Some(after), Some(cancel)) = (self.leaves, cancel) {
+                stage.time.timer(after).await;
+                cancel.client_left();
+            }
         };
-        let outcome = stage.time.run(perform(flow, &req, opening)).unwrap_or_else(|| FlowOutcome {
+        let run = perform(&bound, &req, opening);
+        let both = async {
+            let (run, leave) = (std::pin::pin!(run), std::pin::pin!(leave));
+            match futures_util::future::select(run, leave).await {
+                futures_util::future::Either::Left((outcome, _)) => outcome,
+                futures_util::future::Either::Right(((), run)) => run.await,
+            }
+        };
+        let outcome = stage.time.run(both).unwrap_or_else(|| FlowOutcome {
             result: Err(Fail::internal(
                 "never_ends",
                 "the flow waits for an answer that never comes and has no deadline",
             )),
             failures: Vec::new(),
+            stuck: None,
         });
-        stage.finish(recording, outcome, &journal)
+        Ok(stage.finish(recording, outcome, &journal))
     }
 
     /// Runs one step, or any code that takes an [`Fx`], in virtual time.
@@ -136,23 +197,27 @@ impl Fake {
         let graph = Graph::new(head, vec![GraphNode::new("step", "step")]).expect("one node without reads is a graph");
         let name = stage.recorder.names().intern("step");
         let run = Run::new(Opening {
-            graph: Arc::new(graph),
-            names: Arc::new(BoundNames { flow: name, steps: Box::new([name]) }),
+            bound: Bound::new(&Arc::new(graph), stage.recorder.names()),
             log: (*recording).clone(),
             parent: NodeId::ROOT,
             shell: stage.shell(self),
             journal: None,
+            cancel: None,
+            resumed: None,
             deadline: None,
             seed: recording.trace_id().0 as u64,
         });
         let node = recording.open(recording.now(), NodeOpening::running(name, NodeKind::Step, NodeId::ROOT));
-        run.cells[0].node.store(node.0, std::sync::atomic::Ordering::Relaxed);
+        run.cells[0].stamp.open(node);
         let ended = stage.time.run(step(&Fx::new(&run, 0)));
         match ended {
             Some(Ok(value)) => Ok(value),
             Some(Err(Exit::Fail(fail))) => Err(*fail),
             Some(Err(Exit::Done(answer))) => {
                 Err(Fail::internal("answered", format!("the step ended the flow with status {}", answer.status)))
+            }
+            Some(Err(Exit::Replace(next))) => {
+                Err(Fail::internal("replaced", format!("the step handed over to flow `{}`", next.slug)))
             }
             None => Err(Fail::internal("never_ends", "the step waits for an answer that never comes")),
         }
@@ -249,6 +314,7 @@ impl Stage {
             time: Arc::clone(&self.time),
             rules: Mutex::new(fake.rules.clone()),
             calls: Arc::clone(&self.calls),
+            flows: fake.flows.iter().map(|flow| flow.bind(self.recorder.names())).collect(),
         })
     }
 
@@ -273,12 +339,18 @@ impl Stage {
 }
 
 struct World {
+    flows: Vec<BoundFlow>,
     time: Arc<VirtualTime>,
     rules: Mutex<Vec<Rule>>,
     calls: Arc<Mutex<Vec<Called>>>,
 }
 
 impl Shell for World {
+    fn flow(&self, slug: &str) -> Option<Arc<dyn Runnable>> {
+        let flow = self.flows.iter().find(|flow| flow.flow().slug() == slug)?;
+        Some(Arc::new(flow.clone()))
+    }
+
     fn timer(&self, wait: Duration) -> BoxFuture<'static, ()> {
         self.time.timer(wait)
     }

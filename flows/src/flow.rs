@@ -2,19 +2,23 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use zerver_telemetry::event::Cause;
 use zerver_telemetry::names::{Name, Names};
 
-use crate::engine::Env;
+use crate::adapter::Adapter;
+use crate::bound::Bound;
+use crate::engine::{Engine, Env};
 use crate::exit::{Exit, Fail, Result};
-use crate::graph::{Graph, GraphNode, Head};
+use crate::graph::Graph;
+use crate::journal::Journal;
+use crate::meta::FlowMeta;
 use crate::request::Req;
 use crate::response::Response;
-use crate::run::{BoundNames, Opening, Run, Shell};
+use crate::run::{Opening, Run, Runnable, Shell};
+use crate::stuck::{Stuck, StuckRuns};
+use crate::watch::Watch;
 
 /// A flow: what `#[flow]` makes of a function, and what loading makes of a page of configuration. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +27,8 @@ pub struct Flow(Arc<Inner>);
 struct Inner {
     graph: Arc<Graph>,
     body: Body,
+    /// Bytes of the future that holds a run's slots and steps; 0 where it is not known before a run.
+    size: usize,
 }
 
 /// Runs the nodes of one request. The future borrows the request and the run.
@@ -32,7 +38,7 @@ type Body = Box<dyn for<'a> Fn(&'a Req, &'a Run) -> BoxFuture<'a, Result<Respons
 #[derive(Clone, Debug)]
 pub struct BoundFlow {
     flow: Flow,
-    names: Arc<BoundNames>,
+    bound: Arc<Bound>,
 }
 
 /// How a run ended.
@@ -40,8 +46,11 @@ pub struct BoundFlow {
 pub struct FlowOutcome {
     /// The answer, or why there is none. A failure knows which step failed.
     pub result: std::result::Result<Response, Fail>,
-    /// The optional steps that failed, by name, in the order of their failing.
+    /// The optional steps that failed, by name, in the order of their failing; and the failure that a flow's `on_error`
+    /// step has answered.
     pub failures: Vec<(String, Fail)>,
+    /// What could not be undone, when the flow failed and that failed too.
+    pub stuck: Option<Arc<Stuck>>,
 }
 
 impl Flow {
@@ -49,7 +58,15 @@ impl Flow {
         graph: Graph,
         body: impl for<'a> Fn(&'a Req, &'a Run) -> BoxFuture<'a, Result<Response>> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner { graph: Arc::new(graph), body: Box::new(body) }))
+        Self::sized(graph, 0, body)
+    }
+
+    fn sized(
+        graph: Graph,
+        size: usize,
+        body: impl for<'a> Fn(&'a Req, &'a Run) -> BoxFuture<'a, Result<Response>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Inner { graph: Arc::new(graph), body: Box::new(body), size }))
     }
 
     /// Makes a flow of what `#[flow]` wrote.
@@ -60,18 +77,15 @@ impl Flow {
     #[must_use]
     pub fn from_macro(
         meta: &FlowMeta,
+        size: usize,
         body: impl for<'a> Fn(&'a Req, &'a Run) -> BoxFuture<'a, Result<Response>> + Send + Sync + 'static,
     ) -> Self {
-        Self::new(meta.graph(), body)
+        Self::sized(meta.graph(), size, body)
     }
 
     /// Its graph.
     #[must_use]
     pub fn graph(&self) -> &Graph {
-        &self.0.graph
-    }
-
-    pub(crate) fn graph_arc(&self) -> &Arc<Graph> {
         &self.0.graph
     }
 
@@ -87,6 +101,13 @@ impl Flow {
         self.0.graph.head().version
     }
 
+    /// Bytes that one run's slots and steps take, in one allocation; 0 for a flow from configuration, whose steps are
+    /// allocated one by one.
+    #[must_use]
+    pub fn future_bytes(&self) -> usize {
+        self.0.size
+    }
+
     /// The targets its steps are known to call: all of them for a flow from configuration, those that
     /// `#[step(targets(…))]` declares for a Rust flow.
     #[must_use]
@@ -97,9 +118,7 @@ impl Flow {
     /// Interns its names, so that runs need not. Takes locks: for load time.
     #[must_use]
     pub fn bind(&self, names: &Names) -> BoundFlow {
-        let steps = self.graph().nodes().iter().map(|node| names.intern(&node.name)).collect();
-        let names = Arc::new(BoundNames { flow: names.intern(self.slug()), steps });
-        BoundFlow { flow: self.clone(), names }
+        BoundFlow { flow: self.clone(), bound: Bound::new(&self.0.graph, names) }
     }
 }
 
@@ -113,11 +132,7 @@ impl BoundFlow {
     /// The flow's name in the recorder it is bound to: for `Log::route`.
     #[must_use]
     pub fn name(&self) -> Name {
-        self.names.flow
-    }
-
-    pub(crate) fn names(&self) -> &Arc<BoundNames> {
-        &self.names
+        self.bound.flow
     }
 
     /// Answers a request.
@@ -128,45 +143,85 @@ impl BoundFlow {
     /// # Cancel safety
     /// Dropping the future cancels every step and effect, which the timeline shows.
     pub fn run(&self, req: Req, env: Env) -> impl Future<Output = FlowOutcome> + Send + use<> {
-        let Env { log, parent, engine, deadline, journal } = env;
+        let Env { log, parent, engine, deadline, journal, cancel } = env;
         let deadline = crate::deadline::earlier(deadline, req.deadline);
         let seed = log.trace_id().0 as u64;
         let opening = Opening {
-            graph: Arc::clone(&self.flow.0.graph),
-            names: Arc::clone(&self.names),
+            bound: Arc::clone(&self.bound),
             log,
             parent,
             shell: engine as Arc<dyn Shell>,
             journal,
+            cancel,
+            resumed: None,
             deadline,
             seed,
         };
-        let flow = self.flow.clone();
+        let flow = self.clone();
         async move { perform(&flow, &req, opening).await }
     }
 }
 
-/// Runs a flow from its opening to its outcome, on whatever shell the opening names.
-pub(crate) async fn perform(flow: &Flow, req: &Req, opening: Opening) -> FlowOutcome {
-    let run = Run::new(opening);
-    if let Some(journal) = &run.journal {
-        journal.begin(flow.slug(), flow.version(), run.seed, req);
+impl Runnable for BoundFlow {
+    fn bound(&self) -> &Arc<Bound> {
+        &self.bound
     }
-    run.log.state(run.started, run.parent, Cause::Join, Name::NONE, None);
-    let result = (flow.0.body)(req, &run).await;
-    let (at, last) = run.ended().unwrap_or_else(|| (run.log.now(), None));
-    run.log.state(at, run.parent, Cause::Run, Name::NONE, last);
+
+    fn body<'a>(&self, req: &'a Req, run: &'a Run) -> BoxFuture<'a, Result<Response>> {
+        (self.flow.0.body)(req, run)
+    }
+}
+
+impl Engine {
+    /// An engine for steps that run other flows, these ones by their names; `stuck` takes the runs whose undoing fails.
+    #[must_use]
+    pub fn with(
+        adapter: Arc<dyn Adapter>,
+        flows: impl IntoIterator<Item = BoundFlow>,
+        stuck: Arc<StuckRuns>,
+    ) -> Arc<Self> {
+        let named = |flow: BoundFlow| (flow.flow.slug().to_owned(), Arc::new(flow) as Arc<dyn Runnable>);
+        let flows = flows.into_iter().map(named).collect();
+        Arc::new(Self { adapter, flows, stuck })
+    }
+}
+
+/// Flows that may replace one another before one has to answer.
+const REPLACED_MAX: usize = 4;
+
+/// Runs a flow from its opening to its outcome, on whatever shell the opening names.
+pub(crate) async fn perform(flow: &BoundFlow, req: &Req, mut opening: Opening) -> FlowOutcome {
+    if flow.flow.graph().has_undo() {
+        // What is to be undone has to be found again, should the undoing fail.
+        opening.journal.get_or_insert_with(Journal::new);
+    }
+    let run = Run::new(opening);
+    let shared = &run.shared;
+    if let Some(journal) = &shared.journal {
+        journal.begin(flow.flow.slug(), flow.flow.version(), run.seed, req);
+    }
+    shared.log.state(run.started, run.parent, Cause::Join, Name::NONE, None);
+    let mut watch = Watch::over(&run);
+    let result = flow.body(req, &run).await;
+    let stuck = watch.release();
+    let result = match result {
+        Err(Exit::Replace(next)) => crate::insert::replace(&run, *next, REPLACED_MAX).await,
+        result => result,
+    };
+    let (at, last) = run.ended().unwrap_or_else(|| (shared.log.now(), None));
+    shared.log.state(at, run.parent, Cause::Run, Name::NONE, last);
     let result = match result {
         Ok(response) => Ok(response),
         Err(Exit::Done(response)) => Ok(*response),
         Err(Exit::Fail(fail)) => Err(*fail),
+        Err(Exit::Replace(next)) => Err(crate::insert::too_many(&next.slug)),
     };
-    if let Some(journal) = &run.journal {
+    if let Some(journal) = &shared.journal {
         journal.end(result.as_ref().map_or_else(|fail| fail.status, |response| response.status));
     }
     let failures = run.failures();
-    debug_assert!(run.cells.iter().all(|cell| cell.in_flight.load(Relaxed) == 0), "an effect outlived its flow");
-    FlowOutcome { result, failures }
+    debug_assert!(run.cells.iter().all(|cell| cell.stamp.pending().0 == 0), "an effect outlived its flow");
+    FlowOutcome { result, failures, stuck }
 }
 
 impl std::fmt::Debug for Flow {
@@ -175,69 +230,9 @@ impl std::fmt::Debug for Flow {
     }
 }
 
-/// What `#[step]` knows of a step.
+/// Bytes of the future that `body` makes, without making one.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct StepMeta {
-    pub name: &'static str,
-    pub doc: &'static str,
-    pub timeout: Option<Duration>,
-    pub targets: &'static [&'static str],
-}
-
-/// What `#[flow]` knows of a line.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct NodeMeta {
-    pub name: &'static str,
-    pub step: StepMeta,
-    pub reads: &'static [&'static str],
-    pub after: &'static [&'static str],
-    pub optional: bool,
-    pub conditional: bool,
-    pub timeout: Option<Duration>,
-    pub retries: u32,
-    pub line: u32,
-}
-
-/// What `#[flow]` knows of a flow.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct FlowMeta {
-    pub slug: &'static str,
-    pub version: u32,
-    pub owner: Option<&'static str>,
-    pub deadline: Option<Duration>,
-    pub doc: &'static str,
-    pub file: &'static str,
-    pub line: u32,
-    pub nodes: &'static [NodeMeta],
-}
-
-impl FlowMeta {
-    fn graph(&self) -> Graph {
-        let head = Head {
-            slug: self.slug.to_owned(),
-            version: self.version,
-            owner: self.owner.map(str::to_owned),
-            deadline: self.deadline,
-            doc: self.doc.to_owned(),
-            file: self.file.to_owned(),
-            line: self.line,
-        };
-        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let nodes = self.nodes.iter().map(|node| GraphNode {
-            reads: texts(node.reads),
-            after: texts(node.after),
-            optional: node.optional,
-            conditional: node.conditional,
-            timeout: node.timeout.or(node.step.timeout),
-            retries: node.retries,
-            doc: node.step.doc.to_owned(),
-            line: node.line,
-            targets: texts(node.step.targets),
-            ..GraphNode::new(node.name, node.step.name)
-        });
-        Graph::new(head, nodes.collect()).expect("the macro refuses a flow whose steps are no graph")
-    }
+pub fn future_size<'a, F: Future>(body: impl Fn(&'a Req, &'a Run) -> F) -> usize {
+    let _ = body;
+    size_of::<F>()
 }

@@ -3,7 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::adapter::Priority;
+use crate::join::Join;
+
+mod check;
 mod render;
+
+pub use check::{GraphError, check_slug};
 
 /// The most steps one flow can have: the driver keeps its readiness in one 128-bit mask.
 pub const NODES_MAX: usize = 128;
@@ -13,6 +19,19 @@ pub const NODES_MAX: usize = 128;
 pub struct Graph {
     head: Head,
     nodes: Vec<GraphNode>,
+    join: Join,
+    inside: Inside,
+}
+
+/// What the nodes of a graph are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// Steps with names of their own: of a flow, or of a sub-flow that stands for one step.
+    Steps,
+    /// Branches of a join, named by their number from 1.
+    Branches,
+    /// One step for each item of a list; there are as many nodes as there may be items.
+    Items,
 }
 
 /// What is known of a flow besides its steps.
@@ -26,6 +45,10 @@ pub struct Head {
     pub owner: Option<String>,
     /// The most time a run may take.
     pub deadline: Option<Duration>,
+    /// How long optional steps are waited for, from the run's start.
+    pub optional_within: Option<Duration>,
+    /// The step that answers when the flow has failed.
+    pub on_error: Option<String>,
     /// Its documentation, first line first.
     pub doc: String,
     /// The file it is written in.
@@ -53,6 +76,16 @@ pub struct GraphNode {
     pub timeout: Option<Duration>,
     /// How often it may be tried again.
     pub retries: u32,
+    /// Whether its writes may be made twice without harm, so that a retry may follow one that perhaps arrived.
+    pub idempotent: bool,
+    /// Who goes first at a target that has no room for all.
+    pub priority: Option<Priority>,
+    /// The step that undoes it when a later one fails.
+    pub undo: Option<String>,
+    /// The step that always runs after it, at the end of the flow.
+    pub cleanup: Option<String>,
+    /// The graph it stands for: of a sub-flow, a join, a loop.
+    pub inner: Option<Arc<Graph>>,
     /// Its documentation, first line first.
     pub doc: String,
     /// The line of the flow that uses it.
@@ -76,6 +109,11 @@ impl GraphNode {
             conditional: false,
             timeout: None,
             retries: 0,
+            idempotent: false,
+            priority: None,
+            undo: None,
+            cleanup: None,
+            inner: None,
             doc: String::new(),
             line: 0,
             targets: Vec::new(),
@@ -90,74 +128,26 @@ impl GraphNode {
     }
 }
 
-/// Why steps are no graph.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GraphError {
-    /// See [`check_slug`].
-    #[error("flow name `{slug}`: {why}")]
-    Slug {
-        /// The name.
-        slug: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A flow without steps answers nothing.
-    #[error("flow `{0}` has no steps")]
-    Empty(String),
-    /// More than [`NODES_MAX`] steps.
-    #[error("flow `{slug}` has {count} steps; the most is {NODES_MAX}")]
-    TooMany {
-        /// The flow.
-        slug: String,
-        /// How many it has.
-        count: usize,
-    },
-    /// Two steps write one slot.
-    #[error("slot `{0}` has two writers; a slot is written by exactly one step: rename one of them")]
-    TwoWriters(String),
-    /// A step reads what no step writes.
-    #[error("step `{step}` reads `{slot}`, but no step has that name")]
-    UnknownSlot {
-        /// The reader.
-        step: String,
-        /// What it reads.
-        slot: String,
-    },
-    /// Steps that wait for each other.
-    #[error("cycle: {}", .0.join(" -> reads "))]
-    Cycle(Vec<String>),
-}
-
-/// Checks a flow's name: lower-case words of letters and digits joined by single hyphens, at most six, the first
-/// beginning with a letter; 3 to 48 characters. No version, team or environment belongs into it.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_slug(slug: &str) -> Result<(), GraphError> {
-    let wrong = |why| Err(GraphError::Slug { slug: slug.to_owned(), why });
-    if !(3..=48).contains(&slug.len()) {
-        return wrong("a flow's name has 3 to 48 characters");
-    }
-    if !slug.starts_with(|c: char| c.is_ascii_lowercase()) {
-        return wrong("a flow's name begins with a lower-case letter");
-    }
-    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if !slug.split('-').all(word) {
-        return wrong("a flow's name is lower-case words of letters and digits, joined by single hyphens");
-    }
-    if slug.split('-').count() > 6 {
-        return wrong("a flow's name has at most six words");
-    }
-    Ok(())
-}
-
 impl Graph {
     /// Checks the steps and joins them.
     ///
     /// # Errors
     /// The first thing that makes them no graph.
-    pub fn new(head: Head, mut nodes: Vec<GraphNode>) -> Result<Self, GraphError> {
+    pub fn new(head: Head, nodes: Vec<GraphNode>) -> Result<Self, GraphError> {
         check_slug(&head.slug)?;
+        Self::of(head, nodes, Join::ALL, Inside::Steps)
+    }
+
+    /// The graph inside a step. Its name may be any.
+    ///
+    /// # Errors
+    /// The first thing that makes the nodes no graph.
+    pub fn inner(name: &str, nodes: Vec<GraphNode>, join: Join, inside: Inside) -> Result<Self, GraphError> {
+        let head = Head { slug: name.to_owned(), version: 1, ..Head::default() };
+        Self::of(head, nodes, join, inside)
+    }
+
+    fn of(head: Head, mut nodes: Vec<GraphNode>, join: Join, inside: Inside) -> Result<Self, GraphError> {
         if nodes.is_empty() {
             return Err(GraphError::Empty(head.slug));
         }
@@ -177,38 +167,10 @@ impl Graph {
             }
             nodes[at].deps = deps;
         }
-        let graph = Self { head, nodes };
+        let graph = Self { head, nodes, join, inside };
         match graph.cycle() {
             Some(cycle) => Err(GraphError::Cycle(cycle)),
             None => Ok(graph),
-        }
-    }
-
-    /// A cycle, by name, its first node again at its end.
-    fn cycle(&self) -> Option<Vec<String>> {
-        // What can start, starts; what is left waits for itself.
-        let all: u128 = if self.nodes.len() == NODES_MAX { u128::MAX } else { (1 << self.nodes.len()) - 1 };
-        let mut done: u128 = 0;
-        loop {
-            let ready = (0..self.nodes.len()).filter(|n| done & (1 << n) == 0 && self.nodes[*n].deps & !done == 0);
-            let ready: u128 = ready.fold(0, |mask, n| mask | (1 << n));
-            if ready == 0 {
-                break;
-            }
-            done |= ready;
-        }
-        if done == all {
-            return None;
-        }
-        let mut path = vec![(!done & all).trailing_zeros() as usize];
-        loop {
-            let waits_for = self.nodes[*path.last()?].deps & !done;
-            let next = waits_for.trailing_zeros() as usize;
-            if let Some(from) = path.iter().position(|n| *n == next) {
-                let names = path[from..].iter().chain([&next]).map(|n| self.nodes[*n].name.to_string());
-                return Some(names.collect());
-            }
-            path.push(next);
         }
     }
 
@@ -230,6 +192,30 @@ impl Graph {
         self.head.deadline
     }
 
+    /// How long optional steps are waited for.
+    #[must_use]
+    pub fn optional_within(&self) -> Option<Duration> {
+        self.head.optional_within
+    }
+
+    /// How its nodes become one result.
+    #[must_use]
+    pub fn join(&self) -> Join {
+        self.join
+    }
+
+    /// What its nodes are.
+    #[must_use]
+    pub fn inside(&self) -> Inside {
+        self.inside
+    }
+
+    /// Whether a step has to be undone when a later one fails.
+    #[must_use]
+    pub fn has_undo(&self) -> bool {
+        self.nodes.iter().any(|node| node.undo.is_some())
+    }
+
     /// The steps, in the order they are written in.
     #[must_use]
     pub fn nodes(&self) -> &[GraphNode] {
@@ -245,7 +231,9 @@ impl Graph {
     /// Every target a step is known to call, sorted, each once.
     #[must_use]
     pub fn targets(&self) -> Vec<&str> {
-        let mut targets: Vec<&str> = self.nodes.iter().flat_map(|node| &node.targets).map(String::as_str).collect();
+        let inner = self.nodes.iter().filter_map(|node| node.inner.as_ref()).flat_map(|inner| inner.targets());
+        let own = self.nodes.iter().flat_map(|node| &node.targets).map(String::as_str);
+        let mut targets: Vec<&str> = own.chain(inner).collect();
         targets.sort_unstable();
         targets.dedup();
         targets

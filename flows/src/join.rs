@@ -1,140 +1,248 @@
-//! Several calls as one: all, the first to end, the first success, some of them, or a second one when the first is slow.
-//!
-//! Each call keeps its own node in the timeline. Whoever is not needed any more is dropped, which ends its node as
-//! cancelled. Where all fail, a refusal is told only when nothing worse happened: it says that there was no room, and must
-//! not hide that another call broke. A winner is the same in a replay, because a cancelled call stays without answer there.
+//! How several branches become one result: when each may start, and when enough of them have ended. Pure: no futures, no time.
 
-use std::collections::VecDeque;
-use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::effect::{Answer, Call, Effect, Fx, Sleep};
-use crate::exit::{Exit, Fail, Result};
+/// A join: when its branches start and what ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Which branches it waits for.
+    pub take: Take,
+    /// When a branch starts.
+    pub start: Start,
+}
 
-impl<'r> Fx<'r> {
-    /// Makes all calls side by side; the answers stand in the order of the calls.
-    ///
-    /// # Errors
-    /// The first failure, at once; the other calls are cancelled.
-    pub async fn all(&self, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Vec<Answer>> {
-        let calls: Vec<Call<'r>> = calls.into_iter().collect();
-        let needed = calls.len();
-        self.quorum(needed, calls).await
-    }
+/// Which branches a join waits for. A branch that is not needed any more is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// All of them; the first failure of a required one ends the join.
+    All,
+    /// The required ones: optional ones that have not ended by then are left out.
+    AllRequired,
+    /// The first to end, be it with a failure.
+    First,
+    /// The first success; it fails when all have failed.
+    FirstOk,
+    /// So many successes; it fails when too few branches are left for them.
+    Quorum(u16),
+}
 
-    /// Makes all calls side by side and takes what ends first, be it a failure.
-    ///
-    /// # Errors
-    /// The failure, when that came first; `no_calls` without any.
-    pub async fn race(&self, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Answer> {
-        let mut flying = take_off(calls);
-        if flying.is_empty() {
-            return Err(no_calls());
+/// When the branches of a join start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// All at once.
+    Together,
+    /// Each when the one before it has ended.
+    OneByOne,
+    /// All in turn, never more than so many at a time.
+    AtMost(u16),
+    /// Each when those before it have given nothing for so long, or have all failed.
+    After(Duration),
+    /// The same, after as long as this percentile of the first branch's recent times; the duration until that is known.
+    AfterPercentile(u8, Duration),
+}
+
+impl Join {
+    /// All branches at once, all of them needed: what a flow does with its steps.
+    pub const ALL: Self = Self { take: Take::All, start: Start::Together };
+
+    /// Its word in graphs and on screens.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match (self.take, self.start) {
+            (Take::FirstOk, Start::After(_) | Start::AfterPercentile(..)) => "hedge",
+            (Take::All, _) => "all",
+            (Take::AllRequired, _) => "all_required",
+            (Take::First, _) => "race",
+            (Take::FirstOk, _) => "first_ok",
+            (Take::Quorum(_), _) => "quorum",
         }
-        poll_fn(|cx| first(&mut flying, cx).map(|(_, ended)| ended)).await
+    }
+}
+
+/// What is known of a join's branches so far. At most 128 of them: sets of branches are bits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    take: Take,
+    branches: usize,
+    required: u128,
+    ok: u128,
+    failed: u128,
+    /// The first to end, and whether it did well.
+    first: Option<bool>,
+}
+
+/// Whether a join has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes on.
+    Open,
+    /// Enough branches have done well.
+    Won,
+    /// The last failure ends it.
+    Lost,
+}
+
+impl Tally {
+    /// No branch has ended. The bits of `optional` are branches that may fail.
+    pub(crate) fn new(take: Take, branches: usize, optional: u128) -> Self {
+        Self { take, branches, required: all(branches) & !optional, ok: 0, failed: 0, first: None }
     }
 
-    /// Makes all calls side by side and takes the first success.
-    ///
-    /// # Errors
-    /// The last failure, when all failed, or the last refusal, when all were refused; `no_calls` without any.
-    pub async fn first_ok(&self, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Answer> {
-        let mut answers = self.quorum(1, calls).await?;
-        answers.pop().ok_or_else(no_calls)
-    }
-
-    /// Makes all calls side by side and takes the first `needed` successes, in the order of the calls.
-    ///
-    /// # Errors
-    /// The last failure, when too few calls are left, or the last refusal, when nothing else failed; `no_calls` when there were too few to begin with.
-    pub async fn quorum(&self, needed: usize, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Vec<Answer>> {
-        let mut flying = take_off(calls);
-        if flying.len() < needed {
-            return Err(no_calls());
+    /// A branch ended.
+    pub(crate) fn ended(&mut self, branch: usize, ok: bool) {
+        let bit = 1 << branch;
+        if ok {
+            self.ok |= bit
+        } else {
+            self.failed |= bit
         }
-        let mut places: Vec<usize> = (0..flying.len()).collect();
-        let mut answers: Vec<(usize, Answer)> = Vec::with_capacity(needed);
-        let mut failed = None;
-        while answers.len() < needed {
-            let (at, ended) = poll_fn(|cx| first(&mut flying, cx)).await;
-            let place = places.remove(at);
-            drop(flying.remove(at));
-            match ended {
-                Ok(answer) => answers.push((place, answer)),
-                Err(Exit::Fail(fail)) => {
-                    let told = tell(failed.take(), fail);
-                    if flying.len() + answers.len() < needed {
-                        return Err(Exit::Fail(told));
-                    }
-                    failed = Some(told);
+        self.first.get_or_insert(ok);
+    }
+
+    /// Whether it goes on after a failure, in the hope of the other branches.
+    pub(crate) fn gathers_failures(&self) -> bool {
+        matches!(self.take, Take::FirstOk | Take::Quorum(_))
+    }
+
+    /// How the join stands.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let (ended, ok) = (self.ok | self.failed, self.ok.count_ones() as usize);
+        let left = self.branches - ended.count_ones() as usize;
+        match self.take {
+            Take::All | Take::AllRequired if self.failed & self.required != 0 => Verdict::Lost,
+            Take::All => {
+                if left == 0 {
+                    Verdict::Won
+                } else {
+                    Verdict::Open
                 }
-                Err(exit) => return Err(exit),
+            }
+            Take::AllRequired => {
+                if self.required & !ended == 0 {
+                    Verdict::Won
+                } else {
+                    Verdict::Open
+                }
+            }
+            Take::First => match self.first {
+                None => Verdict::Open,
+                Some(true) => Verdict::Won,
+                Some(false) => Verdict::Lost,
+            },
+            Take::FirstOk => enough(ok, 1, left),
+            Take::Quorum(needed) => enough(ok, usize::from(needed), left),
+        }
+    }
+}
+
+fn enough(ok: usize, needed: usize, left: usize) -> Verdict {
+    if ok >= needed {
+        Verdict::Won
+    } else if ok + left < needed {
+        Verdict::Lost
+    } else {
+        Verdict::Open
+    }
+}
+
+/// The bits of the first `branches`.
+pub(crate) const fn all(branches: usize) -> u128 {
+    if branches >= 128 { u128::MAX } else { (1 << branches) - 1 }
+}
+
+impl Start {
+    /// Whether branch `branch` may start, when those of `started` have, and of these the ones of `ended` are over;
+    /// `late` when those that started have given nothing for the join's time.
+    pub(crate) fn allows(self, branch: usize, started: u128, ended: u128, late: bool) -> bool {
+        let running = (started & !ended).count_ones();
+        let next = started.count_ones() as usize == branch;
+        match self {
+            Self::Together => true,
+            Self::AtMost(most) => running < u32::from(most),
+            Self::OneByOne => next && running == 0,
+            Self::After(_) | Self::AfterPercentile(..) => next && (running == 0 || late),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every order of ends of up to four branches, each well or badly, each required or not, against the rule in words.
+    #[test]
+    fn every_order_of_ends_has_its_verdict() {
+        let mut seen = [0_u32; 3];
+        for branches in 1..=4_usize {
+            let takes = [Take::All, Take::AllRequired, Take::First, Take::FirstOk]
+                .into_iter()
+                .chain((1..=branches as u16).map(Take::Quorum));
+            for take in takes {
+                for optional in 0..1_u128 << branches {
+                    walk(Tally::new(take, branches, optional), &mut Vec::new(), take, branches, optional, &mut seen);
+                }
             }
         }
-        answers.sort_by_key(|(place, _)| *place);
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        assert!(seen.iter().all(|count| *count > 1_000), "all verdicts come up: {seen:?}");
     }
 
-    /// Makes the first call, and each further one when those before gave nothing within `after`, or have all failed;
-    /// takes the first success. For reads: a hedged write may happen twice.
-    ///
-    /// # Errors
-    /// The last failure, when all failed, or the last refusal, when all were refused; `no_calls` without any.
-    pub async fn hedge(&self, after: Duration, calls: impl IntoIterator<Item = Call<'r>>) -> Result<Answer> {
-        let mut waiting: VecDeque<Effect<'r>> = calls.into_iter().map(IntoFuture::into_future).collect();
-        let mut flying: Vec<Effect<'r>> = waiting.pop_front().into_iter().collect();
-        let mut failed = None;
-        let mut timer: Option<Sleep<'r>> = (!waiting.is_empty()).then(|| self.sleep(after));
-        poll_fn(|cx| {
-            loop {
-                while let Poll::Ready((at, ended)) = first(&mut flying, cx) {
-                    drop(flying.remove(at));
-                    match ended {
-                        Err(Exit::Fail(fail)) => failed = Some(tell(failed.take(), fail)),
-                        other => return Poll::Ready(other),
-                    }
-                }
-                let late = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready());
-                if !flying.is_empty() && !late {
-                    return Poll::Pending;
-                }
-                let Some(next) = waiting.pop_front() else {
-                    return Poll::Ready(Err(failed.take().map_or_else(no_calls, Exit::Fail)));
-                };
-                flying.push(next);
-                timer = (!waiting.is_empty()).then(|| self.sleep(after));
+    fn walk(
+        tally: Tally,
+        ends: &mut Vec<(usize, bool)>,
+        take: Take,
+        branches: usize,
+        optional: u128,
+        seen: &mut [u32; 3],
+    ) {
+        let expected = in_words(ends, take, branches, optional);
+        assert_eq!(tally.verdict(), expected, "{take:?}, {branches} branches, optional {optional:b}, {ends:?}");
+        seen[expected as usize] += 1;
+        if expected != Verdict::Open {
+            return;
+        }
+        for branch in (0..branches).filter(|b| ends.iter().all(|(ended, _)| ended != b)).collect::<Vec<_>>() {
+            for ok in [true, false] {
+                let mut next = tally;
+                next.ended(branch, ok);
+                ends.push((branch, ok));
+                walk(next, ends, take, branches, optional, seen);
+                ends.pop();
             }
-        })
-        .await
-    }
-}
-
-fn take_off<'r>(calls: impl IntoIterator<Item = Call<'r>>) -> Vec<Effect<'r>> {
-    calls.into_iter().map(IntoFuture::into_future).collect()
-}
-
-/// Polls every call in order; the place and the end of the first that has ended.
-fn first(flying: &mut [Effect<'_>], cx: &mut Context<'_>) -> Poll<(usize, Result<Answer>)> {
-    let mut found = None;
-    for (at, effect) in flying.iter_mut().enumerate() {
-        if let Poll::Ready(ended) = Pin::new(effect).poll(cx) {
-            found = Some((at, ended));
-            break;
         }
     }
-    found.map_or(Poll::Pending, Poll::Ready)
-}
 
-/// The failure that a join ends with, of the one kept so far and the next: the later one, but no refusal after a failure.
-fn tell(kept: Option<Box<Fail>>, next: Box<Fail>) -> Box<Fail> {
-    match kept {
-        Some(kept) if next.refused.is_some() && kept.refused.is_none() => kept,
-        _ => next,
+    fn in_words(ends: &[(usize, bool)], take: Take, branches: usize, optional: u128) -> Verdict {
+        let is_required = |branch: &usize| optional & (1 << *branch) == 0;
+        let ok = ends.iter().filter(|(_, ok)| *ok).count();
+        let failed = ends.len() - ok;
+        let required_failed = ends.iter().any(|(branch, ok)| !ok && is_required(branch));
+        let over = |branch: usize| ends.iter().any(|(ended, _)| *ended == branch);
+        let needed = match take {
+            Take::Quorum(needed) => usize::from(needed),
+            _ => 1,
+        };
+        let (won, lost) = match take {
+            Take::All => (ends.len() == branches && !required_failed, required_failed),
+            Take::AllRequired => ((0..branches).filter(is_required).all(over) && !required_failed, required_failed),
+            Take::First => (ends.first().is_some_and(|(_, ok)| *ok), ends.first().is_some_and(|(_, ok)| !ok)),
+            Take::FirstOk | Take::Quorum(_) => (ok >= needed, branches - failed < needed),
+        };
+        match (won, lost) {
+            (true, _) => Verdict::Won,
+            (_, true) => Verdict::Lost,
+            _ => Verdict::Open,
+        }
     }
-}
 
-fn no_calls() -> Exit {
-    Fail::internal("no_calls", "a join needs at least as many calls as it wants answers").into()
+    #[test]
+    fn branches_start_when_their_mode_says() {
+        let (one, two) = (0b1, 0b11);
+        assert!(Start::Together.allows(3, 0, 0, false));
+        assert!(Start::AtMost(2).allows(1, one, 0, false) && !Start::AtMost(2).allows(2, two, 0, false));
+        assert!(Start::AtMost(2).allows(2, two, one, false));
+        assert!(!Start::OneByOne.allows(1, one, 0, true) && Start::OneByOne.allows(1, one, one, false));
+        let hedge = Start::After(Duration::from_millis(80));
+        assert!(hedge.allows(0, 0, 0, false) && !hedge.allows(1, one, 0, false) && hedge.allows(1, one, 0, true));
+        assert!(hedge.allows(1, one, one, false) && !hedge.allows(2, one, one, true), "one after the other");
+    }
 }

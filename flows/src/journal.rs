@@ -51,8 +51,8 @@ pub enum Got {
     Failed(EffectError),
     /// Nobody waited for the answer any more.
     Cancelled,
-    /// A wall-clock moment, in nanoseconds since the Unix epoch.
-    Now(u64),
+    /// A number that was not the code's own: a moment in nanoseconds since the Unix epoch, a decision of the engine.
+    Number(u64),
 }
 
 /// What was recorded of one run. Bounded: entries beyond [`Journal::LIMIT`] are counted, not kept.

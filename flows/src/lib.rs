@@ -5,17 +5,29 @@ mod exit;
 mod request;
 mod response;
 mod respond;
+pub mod join;
 pub mod graph;
 pub mod deadline;
 mod wake;
+mod hedge;
+mod cells;
+mod bound;
 pub mod adapter;
+mod cancel;
+pub mod stuck;
 mod run;
 mod effect;
-mod join;
 pub mod policy;
+mod slot;
+mod node;
 pub mod driver;
+pub mod after;
+mod meta;
+pub mod insert;
+mod watch;
 mod flow;
 pub mod engine;
+mod resume;
 pub mod journal;
 mod virtual_time;
 pub mod fake;
@@ -23,19 +35,25 @@ pub mod replay;
 #[cfg(feature = "declare")]
 pub mod declare;
 
+pub use cancel::Cancel;
 pub use effect::{Answer, Call, Effect, Fx, Note, Sleep, segment};
 pub use engine::{Engine, Env};
-pub use exit::{Domain, Exit, Fail, OrFail, Result};
+pub use exit::{Domain, Exit, Fail, OrFail, Replace, Result};
 pub use flow::{BoundFlow, Flow, FlowOutcome};
 pub use request::Req;
 pub use response::Response;
-pub use zerver_macros::{flow, step};
+pub use zerver_macros::{flow, step, subflow};
 
 /// What `#[step]` and `#[flow]` write their code with. Not for people.
 #[doc(hidden)]
 pub mod generated {
-    pub use crate::driver::{Node, Slot, Wrote, drive, node};
-    pub use crate::flow::{FlowMeta, NodeMeta, StepMeta};
+    pub use crate::after::{UNDO_RETRIES, boxed, cleanup, drive_boxed, fits, on_error, undo};
+    pub use crate::driver::drive;
+    pub use crate::flow::future_size;
+    pub use crate::join::{Join, Start, Take};
+    pub use crate::meta::{BranchMeta, FlowMeta, JoinMeta, NodeMeta, StepMeta};
+    pub use crate::node::{Node, Wrote, node};
     pub use crate::policy::retry;
     pub use crate::run::Run;
+    pub use crate::slot::{Slot, only, written};
 }

@@ -28,14 +28,15 @@ pub fn may_pass(fail: &Fail) -> bool {
 }
 
 /// Runs `step`, and up to `more` times again while it fails with what may pass and there is time left. Each wait is
-/// between half of its bound and all of it, fixed by the request's trace.
+/// between half of its bound and all of it, fixed by the request's trace. A step whose calls may have changed
+/// something is tried again only when it is declared idempotent.
 ///
 /// # Errors
 /// The last try's.
 pub async fn retry<T, F: Future<Output = Result<T>>>(fx: &Fx<'_>, more: u32, mut step: impl FnMut() -> F) -> Result<T> {
     for tries in 0..more.min(RETRIES_MAX) {
         match step().await {
-            Err(Exit::Fail(fail)) if may_pass(&fail) => {
+            Err(Exit::Fail(fail)) if may_pass(&fail) && fx.may_repeat() => {
                 let bound = FIRST_WAIT.saturating_mul(1 << tries).min(LONGEST_WAIT);
                 let share = fx.chance(tries);
                 let wait = bound.mul_f64(0.5 + share / 2.0);

@@ -13,7 +13,7 @@ use crate::exit::{Fail, Result};
 use crate::fake::{Done, Stage};
 use crate::flow::{Flow, FlowOutcome, perform};
 use crate::journal::{Entry, Got, Journal, Key, Record, hash, line};
-use crate::run::{Opening, Shell};
+use crate::run::{Opening, Runnable as _, Shell};
 use crate::virtual_time::VirtualTime;
 
 /// What came of a replay.
@@ -99,18 +99,20 @@ pub fn replay(flow: &Flow, record: &Record) -> Replayed {
     });
     let req = record.request();
     let opening = Opening {
-        graph: Arc::clone(flow.graph_arc()),
-        names: Arc::clone(bound.names()),
+        bound: Arc::clone(bound.bound()),
         log: (*recording).clone(),
         parent: NodeId::ROOT,
         shell: Arc::clone(&past) as Arc<dyn Shell>,
         journal: Some(Arc::clone(&journal)),
+        cancel: None,
+        resumed: None,
         deadline: None,
         seed: record.seed,
     };
-    let outcome = stage.time.run(perform(flow, &req, opening)).unwrap_or_else(|| FlowOutcome {
+    let outcome = stage.time.run(perform(&bound, &req, opening)).unwrap_or_else(|| FlowOutcome {
         result: Err(Fail::internal("never_ends", "the flow waits for a call that was cancelled when it was recorded")),
         failures: Vec::new(),
+        stuck: None,
     });
     let done = stage.finish(recording, outcome, &journal);
     let mut drifts = std::mem::take(&mut *past.drifts.lock());
@@ -152,14 +154,14 @@ impl Shell for Past {
             match entry.got {
                 Got::Http(answer) => Ok(answer),
                 Got::Failed(error) => Err(error),
-                Got::Cancelled | Got::Now(_) => std::future::pending().await,
+                Got::Cancelled | Got::Number(_) => std::future::pending().await,
             }
         })
     }
 
-    fn unix_ns(&self, key: &Key) -> Option<u64> {
+    fn recorded(&self, key: &Key) -> Option<u64> {
         match self.entries.lock().remove(key)?.got {
-            Got::Now(ns) => Some(ns),
+            Got::Number(number) => Some(number),
             _ => None,
         }
     }

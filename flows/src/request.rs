@@ -6,10 +6,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde::de::DeserializeOwned;
 use zerver_telemetry::clock::Ticks;
-
-use crate::exit::{Fail, Result};
 
 /// One request: owned, so that slots may borrow from it for as long as the flow runs.
 #[derive(Debug, Default)]
@@ -108,17 +105,6 @@ impl Req {
                 .collect()
         })
     }
-
-    /// The body read as JSON.
-    ///
-    /// # Errors
-    /// A failure with status 400 that says where the body is wrong.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            Fail::new(http::StatusCode::BAD_REQUEST, format!("the body is not the JSON this flow takes: {error}"))
-                .into()
-        })
-    }
 }
 
 /// Undoes percent-encoding and `+`, as HTML forms write queries; bytes that are not UTF-8 are replaced.
@@ -158,15 +144,5 @@ mod tests {
             assert_eq!(req.query(name), value, "{name}");
         }
         assert_eq!(Req::get("/a").query_pairs(), []);
-    }
-
-    #[test]
-    fn a_bad_body_is_the_clients_fault() {
-        let mut req = Req::get("/");
-        req.body = "{".into();
-        let crate::Exit::Fail(fail) = req.json::<serde_json::Value>().unwrap_err() else {
-            panic!("a failure was expected");
-        };
-        assert_eq!((fail.status.as_u16(), fail.code), (400, "bad_request"));
     }
 }

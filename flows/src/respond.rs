@@ -1,10 +1,25 @@
-//! How steps build an answer of what may not fit into one: JSON values and headers.
+//! What may not fit: a body read as JSON, an answer made of JSON values and headers.
 
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::exit::{Fail, Result};
+use crate::request::Req;
 use crate::response::Response;
+
+impl Req {
+    /// The body read as JSON.
+    ///
+    /// # Errors
+    /// A failure with status 400 that says where the body is wrong.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Fail::new(http::StatusCode::BAD_REQUEST, format!("the body is not the JSON this flow takes: {error}"))
+                .into()
+        })
+    }
+}
 
 impl Response {
     /// A JSON body with status 200.
@@ -43,5 +58,15 @@ mod tests {
         assert!(answer.headers[CONTENT_TYPE] == "application/json" && answer.headers["x-a"] == "b");
         assert!(answer.header("x", "line\nbreak").is_err());
         assert_eq!(Response::empty(1000).status.as_u16(), 500);
+    }
+
+    #[test]
+    fn a_bad_body_is_the_clients_fault() {
+        let mut req = Req::get("/");
+        req.body = "{".into();
+        let crate::Exit::Fail(fail) = req.json::<serde_json::Value>().unwrap_err() else {
+            panic!("a failure was expected");
+        };
+        assert_eq!((fail.status.as_u16(), fail.code), (400, "bad_request"));
     }
 }

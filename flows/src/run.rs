@@ -1,23 +1,26 @@
-//! What one run of a flow shares among its driver, its steps and their effects.
+//! What one run of a graph shares among its driver, its steps and their effects; runs inside steps have runs of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use zerver_telemetry::clock::{Clock, Ticks};
 use zerver_telemetry::event::NodeId;
 use zerver_telemetry::id::mix;
-use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Log;
 
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
+use crate::bound::Bound;
+use crate::cancel::Cancel;
+use crate::cells::Cells;
 use crate::deadline::earlier;
-use crate::exit::Fail;
-use crate::graph::Graph;
-use crate::journal::{Journal, Key};
+use crate::exit::{self, Fail};
+use crate::journal::{Entry, Got, Journal, Key};
+use crate::request::Req;
+use crate::response::Response;
+use crate::stuck::{Resumed, Stuck, Unwinding};
 use crate::wake::Stamp;
 
 /// What the driver needs of the world: the engine, the fake and the replay are three of them.
@@ -28,28 +31,54 @@ pub(crate) trait Shell: Send + Sync {
     /// Performs a call; `key` says which of the run's effects it is.
     fn http<'a>(&'a self, key: Key, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>>;
 
-    /// The wall-clock moment that effect `key` reads, for shells that do not read the clock for it.
-    fn unix_ns(&self, key: &Key) -> Option<u64> {
+    /// What effect `key` gave when it was recorded, for shells that do not ask the world for it: a moment in
+    /// nanoseconds since the Unix epoch, or a decision.
+    fn recorded(&self, key: &Key) -> Option<u64> {
         let _ = key;
+        None
+    }
+
+    /// A run's undoing failed.
+    fn stuck(&self, stuck: &Arc<Stuck>) {
+        let _ = stuck;
+    }
+
+    /// The flow of this name, for steps that run another one.
+    fn flow(&self, slug: &str) -> Option<Arc<dyn Runnable>> {
+        let _ = slug;
         None
     }
 }
 
-/// One run of a flow. The macros hand it from the flow to the driver and the steps.
+/// A flow as those see it who run it inside another.
+pub(crate) trait Runnable: Send + Sync {
+    /// Its graph.
+    fn bound(&self) -> &Arc<Bound>;
+    /// Its steps as `run`, up to the answer.
+    fn body<'a>(&self, req: &'a Req, run: &'a Run) -> BoxFuture<'a, exit::Result<Response>>;
+}
+
+/// One run of a graph: of a flow, or of what is inside one of its steps. The macros hand it to the driver and the steps.
 pub struct Run {
-    pub(crate) graph: Arc<Graph>,
-    pub(crate) names: Arc<BoundNames>,
-    pub(crate) log: Log,
-    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) bound: Arc<Bound>,
     pub(crate) parent: NodeId,
-    pub(crate) shell: Arc<dyn Shell>,
-    pub(crate) journal: Option<Arc<Journal>>,
     pub(crate) started: Ticks,
     pub(crate) deadline: Option<Ticks>,
     /// What random numbers and idempotency keys are made from.
     pub(crate) seed: u64,
-    pub(crate) cells: SmallVec<[StepCell; 8]>,
-    /// Why optional steps failed; rarely holds any.
+    pub(crate) cells: Cells,
+    /// What the names of its steps begin with in the journal, where it is inside another run.
+    pub(crate) within: Option<Arc<str>>,
+    /// The stamp of the step it is inside of.
+    pub(crate) above: Option<Arc<Stamp>>,
+    /// It is the request's own run, and not a part of one.
+    pub(crate) is_root: bool,
+    /// It sees to its deadline itself.
+    pub(crate) keeps_time: bool,
+    /// Runs it is inside of.
+    pub(crate) depth: u8,
+    /// Why branches failed without ending the run; rarely holds any.
     failures: Mutex<Vec<(usize, Fail)>>,
     /// Ticks of the run's end, once its outcome is known; 0 before.
     ended: AtomicU64,
@@ -57,93 +86,139 @@ pub struct Run {
     last: AtomicU32,
 }
 
-/// The names of a flow's nodes in a recorder.
-#[derive(Debug)]
-pub(crate) struct BoundNames {
-    pub(crate) flow: Name,
-    pub(crate) steps: Box<[Name]>,
-}
-
-/// What a step and its effects share.
-#[derive(Debug)]
-pub(crate) struct StepCell {
-    pub(crate) stamp: Arc<Stamp>,
-    /// Its node in the timeline, once it was started.
-    pub(crate) node: AtomicU16,
-    /// Effects that were begun and have not ended, timers included.
-    pub(crate) in_flight: AtomicU32,
-    /// The node of the call it began last; [`NO_CALL`] before the first.
-    pub(crate) latest_call: AtomicU16,
-    /// Those of them that are timers.
-    pub(crate) timers: AtomicU32,
-    /// Its current try, from 1.
-    pub(crate) attempt: AtomicU16,
-    /// Effects this try has asked for, in the order of its code.
-    pub(crate) asked: AtomicU32,
-    /// Ticks of its end; 0 before.
-    pub(crate) ended: AtomicU64,
-    /// Ticks at which its time is up; 0 for never.
-    pub(crate) due: AtomicU64,
-    /// How often each target was called.
-    pub(crate) calls: Mutex<SmallVec<[(Name, u16); 4]>>,
+/// What a run shares with those inside it.
+pub(crate) struct Shared {
+    pub(crate) log: Log,
+    pub(crate) clock: Clock,
+    pub(crate) shell: Arc<dyn Shell>,
+    pub(crate) journal: Option<Arc<Journal>>,
+    pub(crate) cancel: Option<Arc<Cancel>>,
+    /// For a run that goes on with the undoing of an earlier one: what that one did.
+    pub(crate) resumed: Option<Resumed>,
+    pub(crate) unwinding: Mutex<Unwinding>,
+    /// Steps that wrote their slot, so far.
+    pub(crate) wrote: AtomicU32,
+    /// Flows that steps have run inside this one, so far.
+    pub(crate) inserted: AtomicU32,
 }
 
 /// What [`Run::new`] takes.
 pub(crate) struct Opening {
-    pub(crate) graph: Arc<Graph>,
-    pub(crate) names: Arc<BoundNames>,
+    pub(crate) bound: Arc<Bound>,
     pub(crate) log: Log,
     pub(crate) parent: NodeId,
     pub(crate) shell: Arc<dyn Shell>,
     pub(crate) journal: Option<Arc<Journal>>,
+    pub(crate) cancel: Option<Arc<Cancel>>,
+    pub(crate) resumed: Option<Resumed>,
     pub(crate) deadline: Option<Ticks>,
     pub(crate) seed: u64,
 }
 
 impl Run {
     pub(crate) fn new(opening: Opening) -> Self {
-        let Opening { graph, names, log, parent, shell, journal, deadline, seed } = opening;
+        let Opening { bound, log, parent, shell, journal, cancel, resumed, deadline, seed } = opening;
         let clock = log.recorder().clock().clone();
-        let started = log.now();
-        let own = graph.deadline().map(|by| clock.after(started, by));
-        let cells = graph.nodes().iter().map(|_| StepCell::new(&clock)).collect();
+        let (wrote, inserted, unwinding) = (AtomicU32::new(0), AtomicU32::new(0), Mutex::default());
+        let shared = Arc::new(Shared { log, clock, shell, journal, cancel, resumed, unwinding, wrote, inserted });
+        Self { is_root: true, ..Self::part(shared, bound, parent, deadline, seed, None, 1) }
+    }
+
+    fn part(
+        shared: Arc<Shared>,
+        bound: Arc<Bound>,
+        parent: NodeId,
+        deadline: Option<Ticks>,
+        seed: u64,
+        above: Option<&Arc<Stamp>>,
+        attempt: u16,
+    ) -> Self {
+        let started = shared.log.now();
+        let own = bound.graph.deadline().map(|by| shared.clock.after(started, by));
         Self {
-            graph,
-            names,
-            log,
-            parent,
-            shell,
-            journal,
-            started,
+            cells: Cells::new(&bound.pool, bound.graph.nodes().len(), &shared.clock, above, attempt),
+            above: above.cloned(),
             deadline: earlier(own, deadline),
+            shared,
+            bound,
+            parent,
+            started,
             seed,
-            cells,
+            within: None,
+            is_root: false,
+            keeps_time: true,
+            depth: 0,
             failures: Mutex::default(),
             ended: AtomicU64::new(0),
             last: AtomicU32::new(u32::MAX),
-            clock,
         }
     }
 
-    /// Why step `name` failed, if it was optional and did.
+    /// A run of what is inside step `step`, whose node it goes under. That step's driver sees to its time.
+    pub(crate) fn below(&self, step: usize, bound: &Arc<Bound>) -> Self {
+        let run = self.inserted(step, bound, self.cells[step].node(), self.path(step));
+        Self { keeps_time: false, depth: self.depth, ..run }
+    }
+
+    /// A run of another flow inside step `step`, under a node of its own.
+    pub(crate) fn inserted(&self, step: usize, bound: &Arc<Bound>, parent: NodeId, within: Arc<str>) -> Self {
+        let cell = &self.cells[step];
+        let (deadline, seed) = (earlier(self.deadline, cell.due()), mix(self.seed ^ fnv(&within)));
+        let (shared, attempt) = (Arc::clone(&self.shared), cell.attempt.load(Relaxed));
+        let run = Self::part(shared, Arc::clone(bound), parent, deadline, seed, Some(&cell.stamp), attempt);
+        Self { within: Some(within), depth: self.depth.saturating_add(1), ..run }
+    }
+
+    /// A run of steps that come when its own are over; the deadline does not hold for them.
+    pub(crate) fn afterwards(&self, bound: &Arc<Bound>) -> Self {
+        let (shared, bound) = (Arc::clone(&self.shared), Arc::clone(bound));
+        let run = Self::part(shared, bound, self.parent, None, self.seed, self.above.as_ref(), 1);
+        Self { within: self.within.clone(), depth: self.depth, ..run }
+    }
+
+    /// A run of another flow in the place of this one.
+    pub(crate) fn instead(&self, bound: &Arc<Bound>, within: Arc<str>) -> Self {
+        let (shared, seed) = (Arc::clone(&self.shared), mix(self.seed ^ fnv(&within)));
+        let run = Self::part(shared, Arc::clone(bound), self.parent, self.deadline, seed, self.above.as_ref(), 1);
+        Self { within: Some(within), ..run }
+    }
+
+    /// The name of a step, with those of the steps it is inside of before it.
+    pub(crate) fn path(&self, step: usize) -> Arc<str> {
+        let name = &self.bound.graph.nodes()[step].name;
+        match &self.within {
+            None => Arc::clone(name),
+            Some(within) => format!("{within}.{name}").into(),
+        }
+    }
+
+    /// Why step `name` failed, if it did without ending the run.
     pub(crate) fn failure(&self, name: &str) -> Option<Fail> {
-        let step = self.graph.position(name)?;
+        let step = self.bound.graph.position(name)?;
         self.failures.lock().iter().find(|(n, _)| *n == step).map(|(_, fail)| fail.clone())
+    }
+
+    /// Which of the failures of a join to tell of: a refusal only when nothing worse happened, for it must not hide that
+    /// another branch broke.
+    pub(crate) fn worst(&self, last: Fail) -> Fail {
+        let worse =
+            || self.failures.lock().iter().rev().find(|(_, fail)| fail.refused.is_none()).map(|(_, f)| f.clone());
+        if last.refused.is_some() { worse().unwrap_or(last) } else { last }
     }
 
     pub(crate) fn note_failure(&self, step: usize, fail: Fail) {
         self.failures.lock().push((step, fail));
     }
 
-    /// Every optional step that failed, by name.
+    /// Every step that failed without ending the run, by name.
     pub(crate) fn failures(&self) -> Vec<(String, Fail)> {
-        let name = |n: usize| self.graph.nodes()[n].name.to_string();
+        let name = |n: usize| self.bound.graph.nodes()[n].name.to_string();
         self.failures.lock().iter().map(|(n, fail)| (name(*n), fail.clone())).collect()
     }
 
     /// Says that the run's outcome is known.
     pub(crate) fn end(&self, at: Ticks, last: Option<NodeId>) {
-        self.ended.store(at.0, Relaxed);
+        self.ended.store(at.0.max(1), Relaxed);
         self.last.store(last.map_or(u32::MAX, |n| u32::from(n.0)), Relaxed);
     }
 
@@ -153,75 +228,53 @@ impl Run {
         (at != 0).then(|| (Ticks(at), u16::try_from(self.last.load(Relaxed)).ok().map(NodeId)))
     }
 
-    /// The present moment for what belongs to `step`; once that or the run has ended, the moment of that end, so that
-    /// what is dropped then ends with it.
+    /// The present moment for what belongs to `step`; once that, the run, or the step it is inside of has ended, the
+    /// moment of that end, so that what is dropped then ends with it.
     pub(crate) fn moment(&self, step: usize) -> Ticks {
-        match (self.cells[step].ended.load(Relaxed), self.ended()) {
-            (0, Some((at, _))) => at,
-            (0, None) => self.log.now(),
-            (at, _) => Ticks(at),
-        }
+        self.cells[step].stamp.ended().unwrap_or_else(|| self.now())
+    }
+
+    /// The present moment for the run as a whole.
+    pub(crate) fn now(&self) -> Ticks {
+        let above = || self.above.as_ref().and_then(|stamp| stamp.ended());
+        self.ended().map(|(at, _)| at).or_else(above).unwrap_or_else(|| self.shared.log.now())
     }
 
     /// A number fixed by the run's seed, the step and the effect's place in it.
     pub(crate) fn number(&self, step: usize, seq: u32) -> u64 {
-        let name = self.graph.nodes()[step]
-            .name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let name = fnv(&self.bound.graph.nodes()[step].name);
         mix(self.seed ^ mix(name ^ u64::from(seq)))
     }
 
     pub(crate) fn key(&self, step: usize) -> Key {
         let cell = &self.cells[step];
         let (seq, attempt) = (cell.asked.fetch_add(1, Relaxed), cell.attempt.load(Relaxed));
-        Key { slot: Arc::clone(&self.graph.nodes()[step].name), seq, attempt }
+        Key { slot: self.path(step), seq, attempt }
+    }
+
+    /// The place of a decision that the engine makes for a step.
+    pub(crate) fn decision(&self, step: usize, what: &str) -> Key {
+        let slot = format!("{}!{what}", self.path(step)).into();
+        Key { slot, seq: 0, attempt: self.cells[step].attempt.load(Relaxed) }
+    }
+
+    /// A number of the outside world, which a replay finds in the journal.
+    pub(crate) fn observe(&self, key: Key, asked: &str, ask: impl FnOnce() -> u64) -> u64 {
+        let shared = &self.shared;
+        let number = shared.shell.recorded(&key).unwrap_or_else(ask);
+        if let Some(journal) = &shared.journal {
+            journal.push(Entry { key, asked: asked.to_owned(), body_hash: 0, took_ns: 0, got: Got::Number(number) });
+        }
+        number
     }
 }
 
-/// Stands for no node.
-const NO_CALL: u16 = u16::MAX;
-
-impl StepCell {
-    /// The node of the call it began last.
-    pub(crate) fn latest_call(&self) -> Option<NodeId> {
-        let node = self.latest_call.load(Relaxed);
-        (node != NO_CALL).then_some(NodeId(node))
-    }
-
-    fn new(clock: &Clock) -> Self {
-        Self {
-            stamp: Stamp::new(clock.clone()),
-            node: AtomicU16::new(0),
-            in_flight: AtomicU32::new(0),
-            latest_call: AtomicU16::new(NO_CALL),
-            timers: AtomicU32::new(0),
-            attempt: AtomicU16::new(1),
-            asked: AtomicU32::new(0),
-            ended: AtomicU64::new(0),
-            due: AtomicU64::new(0),
-            calls: Mutex::default(),
-        }
-    }
-
-    /// The number of this call among the step's calls of `name`, from 1.
-    pub(crate) fn occurrence(&self, name: Name) -> u16 {
-        let mut calls = self.calls.lock();
-        match calls.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => {
-                *count = count.saturating_add(1);
-                *count
-            }
-            None => {
-                calls.push((name, 1));
-                1
-            }
-        }
-    }
+fn fnv(text: &str) -> u64 {
+    crate::journal::hash(text.as_bytes())
 }
 
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run").field("flow", &self.graph.slug()).finish_non_exhaustive()
+        f.debug_struct("Run").field("flow", &self.bound.graph.slug()).finish_non_exhaustive()
     }
 }

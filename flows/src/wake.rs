@@ -1,4 +1,4 @@
-//! The waker that remembers: when it was first woken, and which node's progress did it.
+//! The waker that remembers: when it was first woken, which node's progress did it, and what its future waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use zerver_telemetry::event::NodeId;
 
 const NOBODY: u32 = u32::MAX;
 
-/// A waker for one future: it notes the moment of the first wake since the last poll, then wakes whoever polls that
-/// future. A wake that was noted already costs one load and no clock read.
+/// A waker for the future of one node: it notes the moment of the first wake since the last poll, then wakes whoever
+/// polls that future. A wake that was noted already costs one load and no clock read.
 #[derive(Debug)]
 pub(crate) struct Stamp {
     clock: Clock,
@@ -20,22 +20,45 @@ pub(crate) struct Stamp {
     /// The node whose progress it was.
     by: AtomicU32,
     outer: AtomicWaker,
-    /// For the stamp of an effect: its own node, and the stamp of the step it belongs to.
-    tells: Option<(NodeId, Arc<Stamp>)>,
+    /// The node it belongs to, once that is open.
+    node: AtomicU32,
+    /// The stamp of the step that this node is a part of: it is told who woke it.
+    tells: Option<Arc<Stamp>>,
+    /// What the node's future has begun and not ended: calls, pauses, runs inside it.
+    pending: AtomicU32,
+    /// Those of them that are pauses.
+    timers: AtomicU32,
+    /// Ticks of the node's end; 0 before.
+    ended: AtomicU64,
 }
 
 impl Stamp {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self::with(clock, None))
+        Arc::new(Self::with(clock, NOBODY, None))
     }
 
     /// The stamp of an effect, which tells the step's stamp who woke it.
     pub(crate) fn of_effect(clock: Clock, node: NodeId, step: Arc<Stamp>) -> Arc<Self> {
-        Arc::new(Self::with(clock, Some((node, step))))
+        Arc::new(Self::with(clock, u32::from(node.0), Some(step)))
     }
 
-    fn with(clock: Clock, tells: Option<(NodeId, Arc<Stamp>)>) -> Self {
-        Self { clock, at: AtomicU64::new(0), by: AtomicU32::new(NOBODY), outer: AtomicWaker::new(), tells }
+    fn with(clock: Clock, node: u32, tells: Option<Arc<Stamp>>) -> Self {
+        Self {
+            clock,
+            at: AtomicU64::new(0),
+            by: AtomicU32::new(NOBODY),
+            outer: AtomicWaker::new(),
+            node: AtomicU32::new(node),
+            tells,
+            pending: AtomicU32::new(0),
+            timers: AtomicU32::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+
+    /// As if it were new, for a node that is a part of `tells`. Nobody else holds it.
+    pub(crate) fn renew(&mut self, tells: Option<Arc<Stamp>>) {
+        *self = Self::with(self.clock.clone(), NOBODY, tells);
     }
 
     /// Whose poll a wake leads to.
@@ -52,7 +75,42 @@ impl Stamp {
     pub(crate) fn take(&self) -> Option<(Ticks, Option<NodeId>)> {
         let at = self.at.swap(0, Ordering::AcqRel);
         let by = self.by.swap(NOBODY, Ordering::AcqRel);
-        (at != 0).then(|| (Ticks(at), u16::try_from(by).ok().map(NodeId)))
+        (at != 0).then(|| (Ticks(at), node(by)))
+    }
+
+    /// The node it belongs to; none before that is open.
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        node(self.node.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn open(&self, node: NodeId) {
+        self.node.store(u32::from(node.0), Ordering::Relaxed);
+    }
+
+    /// When the node ended.
+    pub(crate) fn ended(&self) -> Option<Ticks> {
+        Some(self.ended.load(Ordering::Relaxed)).filter(|at| *at != 0).map(Ticks)
+    }
+
+    pub(crate) fn end(&self, at: Ticks) {
+        self.ended.store(at.0.max(1), Ordering::Relaxed);
+    }
+
+    /// How much its future waits for, and how much of that is pauses.
+    pub(crate) fn pending(&self) -> (u32, u32) {
+        (self.pending.load(Ordering::Relaxed), self.timers.load(Ordering::Relaxed))
+    }
+
+    /// Its future waits for one thing more.
+    pub(crate) fn begin(&self, timer: bool) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.timers.fetch_add(u32::from(timer), Ordering::Relaxed);
+    }
+
+    /// Its future waits for one thing less.
+    pub(crate) fn done(&self, timer: bool) {
+        self.pending.fetch_sub(1, Ordering::Relaxed);
+        self.timers.fetch_sub(u32::from(timer), Ordering::Relaxed);
     }
 
     fn note(&self, at: Ticks, by: Option<NodeId>) {
@@ -64,6 +122,10 @@ impl Stamp {
     }
 }
 
+fn node(number: u32) -> Option<NodeId> {
+    u16::try_from(number).ok().map(NodeId)
+}
+
 impl Wake for Stamp {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -73,8 +135,11 @@ impl Wake for Stamp {
         if !self.is_woken() {
             let now = self.clock.now();
             self.note(now, None);
-            if let Some((node, step)) = &self.tells {
-                step.note(now, Some(*node));
+            // The step above learns which of its parts it was; its own waker, called below, then finds itself woken.
+            let mut below = self;
+            while let Some(above) = &below.tells {
+                above.note(now, below.node());
+                below = above;
             }
         }
         self.outer.wake();

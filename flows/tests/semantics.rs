@@ -165,6 +165,7 @@ mod retries {
     #[flow("retried-charge", deadline = "300ms")]
     async fn retried(req: &Req) -> Response {
         #[retry(2)]
+        #[idempotent]
         let paid = charge();
         answer(paid)
     }

@@ -15,6 +15,8 @@ fn messages() {
         "not_a_line",
         "not_a_step",
         "not_send",
+        "joins",
+        "undoing",
     ] {
         cases.compile_fail(format!("tests/ui/{wrong}.rs"));
     }

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use http::{Method, StatusCode};
-use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Refusal, Traced};
+use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Priority, Refusal, Traced};
 use zerver_telemetry::clock::{Clock, Ticks};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::names::Name;
@@ -36,7 +36,12 @@ impl Effects {
         let upstream =
             self.upstreams.get(&call.target).ok_or_else(|| EffectError::UnknownTarget(call.target.clone()))?;
         let Traced { log, node, .. } = &traced;
-        let ask = || Ask { class: Class::Interactive, tenant: TenantKey::default(), deadline: call.deadline };
+        let class = match call.priority {
+            Priority::Interactive => Class::Interactive,
+            Priority::Batch => Class::Batch,
+            Priority::Critical => Class::Critical,
+        };
+        let ask = || Ask { class, tenant: TenantKey::default(), deadline: call.deadline };
         let permit = match upstream.gate.try_enter(&ask()) {
             Some(permit) => permit,
             None => {

@@ -119,7 +119,8 @@ impl Plan {
         };
         let effects = Effects::new(upstreams.values().cloned(), makings.keys);
         let version = before.map_or(1, |plan| plan.version + 1);
-        let engine = Engine::new(Arc::new(effects));
+        let stuck = before.map_or_else(Arc::default, |plan| Arc::clone(plan.engine.stuck_runs()));
+        let engine = Engine::with(Arc::new(effects), flows.values().cloned(), stuck);
         Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine })
     }
 }

@@ -105,6 +105,7 @@ impl Hands<'_> {
             body: Bytes::new(),
             deadline: None,
             idempotency_key: None,
+            priority: zerver_flows::adapter::Priority::default(),
         };
         let traced = Traced { log: log.clone(), node, parent: step, name, occurrence: 1, attempt: 1 };
         let answer = self.adapter.http(call, traced).await?;

@@ -1,13 +1,17 @@
-//! `#[flow]`: writes a flow's graph, its slots and its node futures from its lines.
+//! `#[flow]` and `#[subflow]`: a function whose body is a list of steps becomes a graph and the code that runs it.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{FnArg, ItemFn, LitInt, LitStr, Pat, Path, Result, ReturnType, Token};
+use syn::{FnArg, ItemFn, LitInt, LitStr, Pat, Result, ReturnType, Token};
 
 use crate::attribute::{Errors, did_you_mean, doc, duration};
-use crate::line::{Line, connect, lines};
+use crate::body::body;
+use crate::branch::Value;
+use crate::call::Call;
+use crate::connect::connect;
+use crate::line::{Line, lines};
 
 /// What stands in the parentheses of `#[flow(…)]`.
 struct Options {
@@ -15,7 +19,11 @@ struct Options {
     version: Option<LitInt>,
     owner: Option<LitStr>,
     deadline: TokenStream,
+    optional_within: TokenStream,
+    on_error: Option<Call>,
 }
+
+const OPTIONS: [&str; 5] = ["version", "owner", "deadline", "optional_within", "on_error"];
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
@@ -23,7 +31,9 @@ impl Parse for Options {
             return Err(input.error("a flow's name comes first: #[flow(\"checkout\", version = 3)]"));
         }
         let slug = input.parse()?;
-        let mut options = Self { slug, version: None, owner: None, deadline: quote!(::core::option::Option::None) };
+        let none = none();
+        let mut options =
+            Self { slug, version: None, owner: None, deadline: none.clone(), optional_within: none, on_error: None };
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             let key: Ident = input.parse()?;
             input.parse::<Token![=]>()?;
@@ -31,14 +41,20 @@ impl Parse for Options {
                 "version" => options.version = Some(input.parse()?),
                 "owner" => options.owner = Some(input.parse()?),
                 "deadline" => options.deadline = duration(&input.parse()?)?,
+                "optional_within" => options.optional_within = duration(&input.parse()?)?,
+                "on_error" => options.on_error = Some(input.parse()?),
                 other => {
-                    let near = did_you_mean(other, &["version", "owner", "deadline"]);
+                    let near = did_you_mean(other, &OPTIONS);
                     return Err(syn::Error::new(key.span(), format!("unknown option `{other}` of #[flow]{near}")));
                 }
             }
         }
         Ok(options)
     }
+}
+
+fn none() -> TokenStream {
+    quote!(::core::option::Option::None)
 }
 
 /// The rules of `zerver_flows::graph::check_slug`, so that a bad name does not compile.
@@ -75,6 +91,26 @@ fn request(function: &ItemFn, errors: &mut Errors) -> Option<(Ident, syn::Type)>
     }
 }
 
+/// The lines of a function, and what it gives.
+fn declared(function: &ItemFn, given: &[Ident], gives: &str, errors: &mut Errors) -> (Vec<Line>, TokenStream) {
+    if function.sig.asyncness.is_none() {
+        errors.push(function.sig.fn_token.span(), "a flow is written as an `async fn`");
+    }
+    let answer = match &function.sig.output {
+        ReturnType::Type(_, ty) => quote!(#ty),
+        ReturnType::Default => {
+            errors.push(function.sig.ident.span(), gives);
+            quote!(())
+        }
+    };
+    let mut lines = lines(function, errors);
+    connect(&mut lines, given, errors);
+    if lines.len() > 128 {
+        errors.push(function.sig.ident.span(), format!("this flow has {} steps; the most is 128", lines.len()));
+    }
+    (lines, answer)
+}
+
 pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options: Options = syn::parse2(tokens)?;
     let function: ItemFn = syn::parse2(item)?;
@@ -82,37 +118,16 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
     if let Some(problem) = slug_problem(&options.slug.value()) {
         errors.push(options.slug.span(), problem);
     }
-    if function.sig.asyncness.is_none() {
-        errors.push(function.sig.fn_token.span(), "a flow is written as an `async fn`");
-    }
-    let answer = match &function.sig.output {
-        ReturnType::Type(_, ty) => quote!(#ty),
-        ReturnType::Default => {
-            errors.push(function.sig.ident.span(), "a flow returns `Response`");
-            quote!(())
-        }
-    };
     let req = request(&function, &mut errors);
-    let mut lines = lines(&function, &mut errors);
-    connect(&mut lines, req.as_ref().map(|(name, _)| name), &mut errors);
-    if lines.len() > 128 {
-        errors.push(function.sig.ident.span(), format!("this flow has {} steps; the most is 128", lines.len()));
-    }
+    let given: Vec<Ident> = req.iter().map(|(name, _)| name.clone()).collect();
+    let (lines, answer) = declared(&function, &given, "a flow returns `Response`", &mut errors);
     errors.finish()?;
     let (req, req_type) = req.expect("without a request the errors above ended this");
 
-    let body = Body::new(&lines);
-    let Body { slots, nodes, node_names, last } = body;
-    let metas = lines.iter().map(meta);
-    let (slug, deadline, text) = (&options.slug, &options.deadline, doc(&function.attrs));
-    let version = options.version.as_ref().map_or_else(|| quote!(1), |v| quote!(#v));
-    let owner = options
-        .owner
-        .as_ref()
-        .map_or_else(|| quote!(::core::option::Option::None), |o| quote!(::core::option::Option::Some(#o)));
-    let (vis, name) = (&function.vis, &function.sig.ident);
-    let attrs = &function.attrs;
-    let line = quote_spanned!(name.span()=> ::core::line!());
+    let body = body(&lines, options.on_error.as_ref());
+    let slug = &options.slug;
+    let graph = graph(&quote!(#slug), &function, &lines, &options);
+    let (vis, name, attrs) = (&function.vis, &function.sig.ident, &function.attrs);
     Ok(quote! {
         #(#attrs)*
         #vis fn #name() -> ::zerver_flows::Flow {
@@ -122,137 +137,166 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
             ) -> ::zerver_flows::Result<#answer> {
                 // A flow may have no use for its request.
                 let _ = &#req;
-                #(#slots)*
-                {
-                    #(#nodes)*
-                    ::zerver_flows::generated::drive(__run, &mut [#(#node_names),*]).await?;
-                }
-                ::core::result::Result::Ok(
-                    #last.take().expect("the driver ends well only when every required slot is written"),
-                )
+                #body
             }
-            static META: ::zerver_flows::generated::FlowMeta = ::zerver_flows::generated::FlowMeta {
-                slug: #slug,
-                version: #version,
-                owner: #owner,
-                deadline: #deadline,
-                doc: #text,
-                file: ::core::file!(),
-                line: #line,
-                nodes: &[#(#metas),*],
-            };
-            ::zerver_flows::Flow::from_macro(&META, |req, run| ::std::boxed::Box::pin(__body(req, run)))
+            static META: ::zerver_flows::generated::FlowMeta = #graph;
+            let size = ::zerver_flows::generated::future_size(__body);
+            ::zerver_flows::Flow::from_macro(&META, size, |req, run| ::std::boxed::Box::pin(__body(req, run)))
         }
     })
 }
 
+/// The tokens of a flow's `FlowMeta`.
+fn graph(slug: &TokenStream, function: &ItemFn, lines: &[Line], options: &Options) -> TokenStream {
+    let (deadline, within, text) = (&options.deadline, &options.optional_within, doc(&function.attrs));
+    let version = options.version.as_ref().map_or_else(|| quote!(1), |v| quote!(#v));
+    let owner = options.owner.as_ref().map_or_else(none, |o| quote!(::core::option::Option::Some(#o)));
+    let on_error = some_meta(options.on_error.as_ref());
+    let metas = lines.iter().map(meta);
+    let line = quote_spanned!(function.sig.ident.span()=> ::core::line!());
+    quote! {
+        ::zerver_flows::generated::FlowMeta {
+            slug: #slug,
+            version: #version,
+            owner: #owner,
+            deadline: #deadline,
+            optional_within: #within,
+            on_error: #on_error,
+            doc: #text,
+            file: ::core::file!(),
+            line: #line,
+            nodes: &[#(#metas),*],
+        }
+    }
+}
+
+fn some_meta(call: Option<&Call>) -> TokenStream {
+    call.map_or_else(none, |call| {
+        let meta = call.meta();
+        quote!(::core::option::Option::Some(#meta))
+    })
+}
+
 fn meta(line: &Line) -> TokenStream {
-    let Line { slot, step, optional, timeout, retries, .. } = line;
+    let Line { slot, optional, timeout, retries, idempotent, priority, .. } = line;
     let texts = |idents: &[Ident]| idents.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (name, reads, after) = (slot.to_string(), texts(&line.reads), texts(&line.after));
     let conditional = line.when.is_some();
     let at = quote_spanned!(slot.span()=> ::core::line!());
-    let step = without_arguments(step);
+    let generated = quote!(::zerver_flows::generated);
+    let branch = |call: &Call, optional: bool, timeout: &TokenStream| {
+        let step = call.meta();
+        quote!(#generated::BranchMeta { step: #step, optional: #optional, timeout: #timeout })
+    };
+    let plain = |word: &str| quote!(#generated::StepMeta::plain(#word));
+    let (step, join) = match &line.value {
+        Value::Step(call) => (call.meta(), none()),
+        Value::Join(join) => {
+            let branches = join.branches.iter().map(|b| branch(&b.call, b.optional, &b.timeout));
+            let (take, start) = (&join.take, &join.start);
+            let join_meta = quote!(#generated::JoinMeta::Branches(
+                #generated::Join { take: #take, start: #start }, &[#(#branches),*]
+            ));
+            (plain(&join.word), quote!(::core::option::Option::Some(#join_meta)))
+        }
+        Value::Each(each) => {
+            let (parallel, most) = (each.parallel, each.most);
+            let item = branch(&each.call, each.optional, &none());
+            let join_meta = quote!(#generated::JoinMeta::Items(
+                #generated::Join { take: #generated::Take::All, start: #generated::Start::AtMost(#parallel) },
+                #item,
+                #most,
+            ));
+            (plain("each"), quote!(::core::option::Option::Some(#join_meta)))
+        }
+    };
+    let (undo, cleanup) = (some_meta(line.undo.as_ref()), some_meta(line.cleanup.as_ref()));
     quote! {
-        ::zerver_flows::generated::NodeMeta {
+        #generated::NodeMeta {
             name: #name,
-            step: #step::META,
+            step: #step,
             reads: &[#(#reads),*],
             after: &[#(#after),*],
             optional: #optional,
             conditional: #conditional,
             timeout: #timeout,
             retries: #retries,
+            idempotent: #idempotent,
+            priority: #priority,
+            undo: #undo,
+            cleanup: #cleanup,
+            join: #join,
             line: #at,
         }
     }
 }
 
-/// The tokens of a flow's body.
-struct Body {
-    slots: Vec<TokenStream>,
-    nodes: Vec<TokenStream>,
-    node_names: Vec<TokenStream>,
-    last: Ident,
-}
-
-impl Body {
-    fn new(lines: &[Line]) -> Self {
-        let hidden = |kind: &str, slot: &Ident| format_ident!("__{kind}_{slot}", span = Span::mixed_site());
-        let mut body = Self {
-            slots: Vec::new(),
-            nodes: Vec::new(),
-            node_names: Vec::new(),
-            last: hidden("slot", &lines[lines.len() - 1].slot),
-        };
-        for (n, line) in lines.iter().enumerate() {
-            let (slot, node) = (hidden("slot", &line.slot), hidden("node", &line.slot));
-            let reads = line.reads.iter().map(|read| {
-                let from = hidden("slot", read);
-                let missing = lines.iter().any(|line| line.slot == *read && line.may_be_missing());
-                let get = if missing { quote!(maybe) } else { quote!(get) };
-                // Under the name as its writer's line spells it, so that an unused one is not the reader's fault.
-                quote!(let #read = #from.#get();)
-            });
-            let when = line.when.as_ref().map(|when| {
-                quote! {
-                    let __holds: bool = #when;
-                    if !__holds {
-                        return ::zerver_flows::Result::Ok(::zerver_flows::generated::Wrote::Nothing);
-                    }
-                }
-            });
-            let mut call = call(line);
-            if line.retries > 0 {
-                let retries = line.retries;
-                call = quote!(::zerver_flows::generated::retry(&__fx, #retries, || #call));
-            }
-            body.slots.push(quote!(let #slot = ::zerver_flows::generated::Slot::new();));
-            body.nodes.push(quote! {
-                let mut #node = ::core::pin::pin!(::zerver_flows::generated::node(async {
-                    let __fx = __run.fx(#n);
-                    #(#reads)*
-                    #when
-                    let __value = #call.await?;
-                    #slot.put(__value);
-                    ::zerver_flows::Result::Ok(::zerver_flows::generated::Wrote::Slot)
-                }));
-            });
-            let at = line.step.span();
-            body.node_names.push(quote_spanned!(at=> #node));
-        }
-        body
+/// A flow that stands for one step of another: it takes slots and gives a value.
+pub(crate) fn expand_inner(tokens: &TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let function: ItemFn = syn::parse2(item)?;
+    let mut errors = Errors::default();
+    if !tokens.is_empty() {
+        errors.push(tokens.span(), "#[subflow] takes no options: timeouts and the like stand on the line that uses it");
     }
-}
-
-/// `step(a, b)` as a call of what `#[step]` put beside the function, with `fx` behind the written arguments.
-fn call(line: &Line) -> TokenStream {
-    let mut path = line.step.clone();
-    let last = path.segments.last_mut().expect("a path has a segment");
-    let generics = std::mem::take(&mut last.arguments);
-    let method = Ident::new("__step", last.ident.span());
-    let generics = match &generics {
-        syn::PathArguments::AngleBracketed(arguments) => {
-            let arguments = &arguments.args;
-            quote!(::<#arguments>)
+    let mut given = Vec::new();
+    for input in &function.sig.inputs {
+        match input {
+            FnArg::Typed(input) => match &*input.pat {
+                Pat::Ident(pat) => given.push(pat.ident.clone()),
+                other => errors.push(other.span(), "a sub-flow's parameter has a plain name: `cart: &Cart`"),
+            },
+            FnArg::Receiver(this) => errors.push(this.span(), "a sub-flow is a free function; it has no `self`"),
         }
-        _ => quote!(),
+    }
+    let (lines, value) = declared(&function, &given, "a sub-flow returns what its slot holds", &mut errors);
+    for line in &lines {
+        if let Some(call) = line.undo.as_ref().or(line.cleanup.as_ref()) {
+            let why = "what a sub-flow did cannot be undone from inside: when a later step of the flow fails, its slots \
+                       are gone; put the attribute on the line that uses the sub-flow";
+            errors.push(call.step.span(), why);
+        }
+    }
+    errors.finish()?;
+    let (vis, name, inputs) = (&function.vis, &function.sig.ident, &function.sig.inputs);
+    let (label, text) = (name.to_string(), doc(&function.attrs));
+    let options = Options {
+        slug: LitStr::new(&label, name.span()),
+        version: None,
+        owner: None,
+        deadline: none(),
+        optional_within: none(),
+        on_error: None,
     };
-    let mut args: Vec<TokenStream> = line.call.args.iter().map(|arg| quote!(#arg)).collect();
-    // What the user did not write stands at the closing parenthesis, where rustc points at a missing argument.
-    let end = line.call.paren_token.span.close();
-    args.push(quote_spanned!(end=> &__fx));
-    let (joined, func) = (quote!(#(#args),*), quote!(#path::#method #generics));
-    let parens = proc_macro2::Group::new(proc_macro2::Delimiter::Parenthesis, joined);
-    let mut parens = parens;
-    parens.set_span(line.call.paren_token.span.join());
-    quote!(#func #parens)
-}
+    let graph = graph(&quote!(#label), &function, &lines, &options);
+    let body = body(&lines, None);
+    let comma = if inputs.is_empty() || inputs.trailing_punct() { quote!() } else { quote!(,) };
+    let method = format_ident!("__step", span = name.span());
+    let attrs = &function.attrs;
+    Ok(quote! {
+        #(#attrs)*
+        #[allow(non_camel_case_types, dead_code, unreachable_pub)]
+        #vis struct #name {}
 
-fn without_arguments(path: &Path) -> Path {
-    let mut path = path.clone();
-    if let Some(last) = path.segments.last_mut() {
-        last.arguments = syn::PathArguments::None;
-    }
-    path
+        #[allow(dead_code, unreachable_pub, clippy::too_many_arguments, clippy::needless_lifetimes)]
+        impl #name {
+            const GRAPH: ::zerver_flows::generated::FlowMeta = #graph;
+            #[doc(hidden)]
+            #vis const META: ::zerver_flows::generated::StepMeta = ::zerver_flows::generated::StepMeta {
+                doc: #text,
+                inner: ::core::option::Option::Some(&Self::GRAPH),
+                ..::zerver_flows::generated::StepMeta::plain(#label)
+            };
+
+            #[doc(hidden)]
+            #vis fn #method(#inputs #comma __fx: &::zerver_flows::Fx<'_>)
+                -> impl ::core::future::Future<Output = ::zerver_flows::Result<#value>> + ::core::marker::Send
+            {
+                async move {
+                    let __inside = __fx.inside_of(&Self::GRAPH);
+                    let __run = &__inside;
+                    #body
+                }
+            }
+        }
+    })
 }

@@ -1,26 +1,29 @@
-//! The lines of a flow: what each calls, what it reads, and which orders of lines are none.
+//! The lines of a flow: what each calls, and what its attributes say of it.
 
-use std::collections::HashMap;
-
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::spanned::Spanned;
-use syn::visit::Visit;
-use syn::{Attribute, Expr, ExprCall, ItemFn, LitInt, LitStr, Pat, Path, Stmt, Token};
+use syn::{Attribute, Expr, ItemFn, LitInt, LitStr, Pat, Stmt, Token};
 
 use crate::attribute::{Errors, did_you_mean, duration};
+use crate::branch::{Branch, Collect, Join, Value, value};
+use crate::call::Call;
 
 /// One line of a flow.
 pub(crate) struct Line {
     pub(crate) slot: Ident,
-    pub(crate) step: Path,
-    pub(crate) call: ExprCall,
+    pub(crate) value: Value,
     pub(crate) optional: bool,
     pub(crate) when: Option<Expr>,
     pub(crate) after: Vec<Ident>,
     pub(crate) timeout: TokenStream,
     /// How often it may be tried again.
     pub(crate) retries: u32,
+    pub(crate) idempotent: bool,
+    /// The tokens of an `Option<Priority>`.
+    pub(crate) priority: TokenStream,
+    pub(crate) undo: Option<Call>,
+    pub(crate) cleanup: Option<Call>,
     /// The slots its arguments and its condition name.
     pub(crate) reads: Vec<Ident>,
 }
@@ -29,44 +32,50 @@ impl Line {
     pub(crate) fn may_be_missing(&self) -> bool {
         self.optional || self.when.is_some()
     }
+
+    /// Where its steps are written.
+    pub(crate) fn span(&self) -> proc_macro2::Span {
+        match &self.value {
+            Value::Step(call) => call.step.span(),
+            _ => self.slot.span(),
+        }
+    }
 }
 
-const LINE_ATTRIBUTES: [&str; 5] = ["optional", "timeout", "retry", "when", "after"];
+const LINE_ATTRIBUTES: [&str; 10] =
+    ["optional", "timeout", "retry", "when", "after", "idempotent", "fallback", "compensate", "cleanup", "priority"];
+const PRIORITIES: [&str; 3] = ["interactive", "batch", "critical"];
 
-fn line(slot: Ident, attrs: &[Attribute], value: &Expr, errors: &mut Errors) -> Option<Line> {
-    let step = match value {
-        Expr::Call(call) => match &*call.func {
-            Expr::Path(path) => Some((path.path.clone(), call.clone())),
-            _ => None,
-        },
-        _ => None,
-    };
-    let Some((step, call)) = step else {
-        let hint = match value {
-            Expr::Await(_) => "a flow declares, it does not run: leave `.await` out",
-            Expr::Try(_) => "a flow declares, it does not run: leave `?` out; a step that fails ends the flow",
-            _ => "a flow's line is `let slot = step(slots…);`; put other code into a step",
-        };
-        errors.push(value.span(), hint);
-        return None;
+fn line(slot: Ident, attrs: &[Attribute], expr: &Expr, errors: &mut Errors) -> Option<Line> {
+    let value = match value(expr) {
+        Ok(value) => value,
+        Err(error) => {
+            errors.add(error);
+            return None;
+        }
     };
     let none = quote!(::core::option::Option::None);
     let mut line = Line {
         slot,
-        step,
-        call,
+        value,
         optional: false,
         when: None,
         after: Vec::new(),
-        timeout: none,
+        timeout: none.clone(),
         retries: 0,
+        idempotent: false,
+        priority: none,
+        undo: None,
+        cleanup: None,
         reads: Vec::new(),
     };
+    let mut fallback = None;
     for attr in attrs {
         let name = attr.path().get_ident().map(ToString::to_string).unwrap_or_default();
         let read = match name.as_str() {
             "doc" => Ok(()),
             "optional" => attr.meta.require_path_only().map(|_| line.optional = true),
+            "idempotent" => attr.meta.require_path_only().map(|_| line.idempotent = true),
             "timeout" => attr.parse_args::<LitStr>().and_then(|t| duration(&t)).map(|t| line.timeout = t),
             "retry" => attr.parse_args::<LitInt>().and_then(|more| match more.base10_parse() {
                 Ok(n @ 1..=10) => {
@@ -80,6 +89,10 @@ fn line(slot: Ident, attrs: &[Attribute], value: &Expr, errors: &mut Errors) -> 
                 let list = syn::punctuated::Punctuated::<Ident, Token![,]>::parse_terminated;
                 attr.parse_args_with(list).map(|slots| line.after.extend(slots))
             }
+            "fallback" => attr.parse_args::<Call>().map(|call| fallback = Some((call, attr))),
+            "compensate" => attr.parse_args::<Call>().map(|call| line.undo = Some(call)),
+            "cleanup" => attr.parse_args::<Call>().map(|call| line.cleanup = Some(call)),
+            "priority" => attr.parse_args::<Ident>().and_then(|word| priority(&word)).map(|p| line.priority = p),
             _ => {
                 let near = did_you_mean(&name, &LINE_ATTRIBUTES);
                 let known = LINE_ATTRIBUTES.map(|a| format!("#[{a}]")).join(", ");
@@ -91,47 +104,43 @@ fn line(slot: Ident, attrs: &[Attribute], value: &Expr, errors: &mut Errors) -> 
             errors.add(error);
         }
     }
+    match fallback {
+        None => Some(line),
+        Some((call, attr)) => with_fallback(line, call, attr, errors),
+    }
+}
+
+fn priority(word: &Ident) -> syn::Result<TokenStream> {
+    let variant = match word.to_string().as_str() {
+        "interactive" => quote!(Interactive),
+        "batch" => quote!(Batch),
+        "critical" => quote!(Critical),
+        other => {
+            let near = did_you_mean(other, &PRIORITIES);
+            let near = if near.is_empty() { format!("; there are {}", PRIORITIES.join(", ")) } else { near };
+            return Err(syn::Error::new(word.span(), format!("unknown priority `{other}`{near}")));
+        }
+    };
+    Ok(quote!(::core::option::Option::Some(::zerver_flows::adapter::Priority::#variant)))
+}
+
+/// A step with a fallback is a join of the two, one after the other; what the line allows the step is for the step.
+fn with_fallback(mut line: Line, call: Call, attr: &Attribute, errors: &mut Errors) -> Option<Line> {
+    let Value::Step(step) = line.value else {
+        errors.push(attr.span(), "a join has branches for that: add one to `first_ok!(sequential: …)`");
+        return None;
+    };
+    let none = quote!(::core::option::Option::None);
+    let timeout = std::mem::replace(&mut line.timeout, none);
+    let first = Branch { timeout, retries: std::mem::take(&mut line.retries), ..Branch::required(step) };
+    line.value = Value::Join(Join {
+        word: "fallback".to_owned(),
+        take: quote!(::zerver_flows::generated::Take::FirstOk),
+        start: quote!(::zerver_flows::generated::Start::OneByOne),
+        collect: Collect::Only,
+        branches: vec![first, Branch::required(call)],
+    });
     Some(line)
-}
-
-/// Finds the names that stand for themselves in an expression.
-struct Names<'s> {
-    slots: &'s HashMap<String, usize>,
-    found: Vec<Ident>,
-}
-
-impl Names<'_> {
-    fn add(&mut self, ident: &Ident) {
-        if self.slots.contains_key(&ident.to_string()) {
-            self.found.push(ident.clone());
-        }
-    }
-
-    /// Tokens of a macro: a name after a dot is a field, everything else may be a slot.
-    fn tokens(&mut self, tokens: TokenStream) {
-        let mut after_dot = false;
-        for token in tokens {
-            match &token {
-                TokenTree::Ident(ident) if !after_dot => self.add(ident),
-                TokenTree::Group(group) => self.tokens(group.stream()),
-                _ => {}
-            }
-            after_dot = matches!(&token, TokenTree::Punct(p) if p.as_char() == '.');
-        }
-    }
-}
-
-impl<'a> Visit<'a> for Names<'_> {
-    fn visit_path(&mut self, path: &'a Path) {
-        if let Some(ident) = path.get_ident() {
-            self.add(ident);
-        }
-        syn::visit::visit_path(self, path);
-    }
-
-    fn visit_macro(&mut self, mac: &'a syn::Macro) {
-        self.tokens(mac.tokens.clone());
-    }
 }
 
 /// The lines of a flow's body.
@@ -171,6 +180,10 @@ pub(crate) fn lines(function: &ItemFn, errors: &mut Errors) -> Vec<Line> {
                     errors.push(attr.span(), "the step that makes the answer cannot be left out");
                 }
             }
+            Stmt::Macro(mac) if last && mac.semi_token.is_none() => {
+                let value = Expr::Macro(syn::ExprMacro { attrs: Vec::new(), mac: mac.mac.clone() });
+                lines.extend(line(Ident::new("respond", mac.span()), &mac.attrs, &value, errors));
+            }
             other => errors.push(
                 other.span(),
                 "a flow is `let slot = step(slots…);` lines and one final step; put other code into a step",
@@ -186,52 +199,7 @@ pub(crate) fn lines(function: &ItemFn, errors: &mut Errors) -> Vec<Line> {
 fn expr_attrs(value: &Expr) -> &[Attribute] {
     match value {
         Expr::Call(call) => &call.attrs,
+        Expr::Macro(mac) => &mac.attrs,
         _ => &[],
-    }
-}
-
-/// Fills in what each line reads, and refuses a second writer, a read before the write and a wait for nobody.
-pub(crate) fn connect(lines: &mut [Line], req: Option<&Ident>, errors: &mut Errors) {
-    let mut slots: HashMap<String, usize> = HashMap::new();
-    for (n, line) in lines.iter().enumerate() {
-        let name = line.slot.to_string();
-        if let Some(first) = slots.get(&name) {
-            let twice = "has two writers; a slot is written by exactly one step: rename one of them";
-            errors.push(line.slot.span(), format!("slot `{name}` {twice}"));
-            errors.push(lines[*first].slot.span(), format!("slot `{name}` is first written here"));
-        } else if req.is_some_and(|req| *req == name) {
-            errors.push(line.slot.span(), format!("`{name}` is the request already: give this slot another name"));
-        } else {
-            slots.insert(name, n);
-        }
-    }
-    for n in 0..lines.len() {
-        let mut names = Names { slots: &slots, found: Vec::new() };
-        lines[n].call.args.iter().for_each(|arg| names.visit_expr(arg));
-        if let Some(when) = &lines[n].when {
-            names.visit_expr(when);
-        }
-        let mut found = names.found;
-        for slot in &lines[n].after {
-            if slots.contains_key(&slot.to_string()) {
-                found.push(slot.clone());
-            } else {
-                let known: Vec<&str> = slots.keys().map(String::as_str).collect();
-                let near = did_you_mean(&slot.to_string(), &known);
-                errors.push(slot.span(), format!("no slot is called `{slot}`{near}"));
-            }
-        }
-        for read in found {
-            let writer = slots[&read.to_string()];
-            if writer >= n {
-                errors.push(read.span(), format!("slot `{read}` is read here before it is written"));
-                if writer > n {
-                    let text = format!("`{read}` is written here: move this line above its first reader");
-                    errors.push(lines[writer].slot.span(), text);
-                }
-            } else if !lines[n].reads.contains(&read) && !lines[n].after.contains(&read) {
-                lines[n].reads.push(read);
-            }
-        }
     }
 }

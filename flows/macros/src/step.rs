@@ -13,11 +13,13 @@ use crate::attribute::{Errors, did_you_mean, doc, duration};
 struct Options {
     timeout: TokenStream,
     targets: Vec<LitStr>,
+    idempotent: bool,
 }
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let mut options = Self { timeout: quote!(::core::option::Option::None), targets: Vec::new() };
+        let mut options =
+            Self { timeout: quote!(::core::option::Option::None), targets: Vec::new(), idempotent: false };
         while !input.is_empty() {
             let key: Ident = input.parse()?;
             match key.to_string().as_str() {
@@ -25,13 +27,14 @@ impl Parse for Options {
                     input.parse::<Token![=]>()?;
                     options.timeout = duration(&input.parse()?)?;
                 }
+                "idempotent" => options.idempotent = true,
                 "targets" => {
                     let list;
                     parenthesized!(list in input);
                     options.targets.extend(Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?);
                 }
                 other => {
-                    let near = did_you_mean(other, &["timeout", "targets"]);
+                    let near = did_you_mean(other, &["timeout", "targets", "idempotent"]);
                     return Err(Error::new(key.span(), format!("unknown option `{other}` of #[step]{near}")));
                 }
             }
@@ -93,7 +96,8 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
 
     let (vis, generics) = (&function.vis, &sig.generics);
     let (_, _, clause) = generics.split_for_impl();
-    let (text, timeout, targets) = (doc(&function.attrs), options.timeout, options.targets);
+    let Options { timeout, targets, idempotent } = options;
+    let text = doc(&function.attrs);
     let label = name.to_string();
     // Without `fx` of its own, the function flows call takes and drops it: no lifetime is added to its signature.
     let hidden = if takes_fx { quote!() } else { quote!(_: impl ::core::marker::Sized) };
@@ -115,7 +119,9 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
                 name: #label,
                 doc: #text,
                 timeout: #timeout,
+                idempotent: #idempotent,
                 targets: &[#(#targets),*],
+                inner: ::core::option::Option::None,
             };
 
             #[doc(hidden)]

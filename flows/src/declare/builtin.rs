@@ -12,15 +12,17 @@ use serde_json::{Value as Json, json};
 use super::expression::from_json;
 use super::planner::{Asked, Join, Plan, Step, Verb};
 use super::template::Template;
-use crate::driver::{Node, Slot, Wrote, drive, node};
+use crate::driver::drive;
 use crate::effect::{Answer, Call, Fx, segment};
 use crate::exit::{Exit, Fail, Result};
 use crate::flow::Flow;
 use crate::graph::Graph;
+use crate::node::{Node, Wrote, node};
 use crate::policy::retry;
 use crate::request::Req;
 use crate::response::Response;
 use crate::run::Run;
+use crate::slot::Slot;
 
 /// Makes a flow of a plan.
 pub(super) fn flow(plan: Plan) -> Flow {

@@ -57,6 +57,8 @@ struct Flight<'r> {
     node: NodeId,
     began: Ticks,
     any_status: bool,
+    /// It may have changed something.
+    writes: bool,
     stamp: Arc<Stamp>,
     waker: Waker,
     answer: BoxFuture<'r, std::result::Result<HttpAnswer, EffectError>>,
@@ -72,10 +74,11 @@ impl<'r> Call<'r> {
             return Err(EffectError::BadCall(wrong));
         }
         let (target, path) = split(&self.to)?;
-        let log = &run.log;
+        let shared = &run.shared;
+        let log = &shared.log;
         let now = log.now();
         let name = log.name(target);
-        let parent = NodeId(cell.node.load(Relaxed));
+        let parent = cell.node();
         let (occurrence, attempt) = (cell.occurrence(name), cell.attempt.load(Relaxed));
         let node = log.open(
             now,
@@ -97,9 +100,10 @@ impl<'r> Call<'r> {
                 text
             })
         });
-        let due = cell.due.load(Relaxed);
-        let mut deadline = earlier(run.deadline, (due != 0).then_some(Ticks(due)));
-        deadline = earlier(deadline, self.timeout.map(|by| run.clock.after(now, by)));
+        let mut deadline = earlier(run.deadline, cell.due());
+        deadline = earlier(deadline, self.timeout.map(|by| shared.clock.after(now, by)));
+        let writes = self.method == Method::POST || self.method == Method::PATCH;
+        let priority = run.bound.graph.nodes()[self.fx.step].priority.unwrap_or_default();
         let call = HttpCall {
             target: target.to_owned(),
             method: self.method,
@@ -108,13 +112,16 @@ impl<'r> Call<'r> {
             body: self.body,
             deadline,
             idempotency_key,
+            priority,
         };
         let (asked, body_hash) = (line(&call), hash(&call.body));
         let traced = Traced { log: log.clone(), node, parent, name, occurrence, attempt };
-        let stamp = Stamp::of_effect(run.clock.clone(), node, Arc::clone(&cell.stamp));
+        let stamp = Stamp::of_effect(shared.clock.clone(), node, Arc::clone(&cell.stamp));
         cell.latest_call.store(node.0, Relaxed);
-        cell.in_flight.fetch_add(1, Relaxed);
+        cell.stamp.begin(false);
+        cell.writes.fetch_add(u32::from(writes), Relaxed);
         Ok(Flight {
+            writes,
             fx: self.fx,
             key: self.key.clone(),
             asked,
@@ -124,8 +131,8 @@ impl<'r> Call<'r> {
             any_status: self.any_status,
             waker: Waker::from(Arc::clone(&stamp)),
             stamp,
-            timer: self.timeout.map(|time| run.shell.timer(time)),
-            answer: run.shell.http(self.key, call, traced),
+            timer: self.timeout.map(|time| shared.shell.timer(time)),
+            answer: shared.shell.http(self.key, call, traced),
             over: false,
         })
     }
@@ -165,7 +172,7 @@ impl Future for Effect<'_> {
             },
         };
         // What ended it is what woke it: its end is that moment, and not the later one at which a worker saw it.
-        let at = woken.map_or_else(|| flight.fx.run.log.now(), |(at, _)| at);
+        let at = woken.map_or_else(|| flight.fx.run.shared.log.now(), |(at, _)| at);
         let answer = flight.land(at, got);
         self.0 = State::Ended;
         Poll::Ready(answer)
@@ -185,10 +192,14 @@ impl Flight<'_> {
             Err(error @ EffectError::Refused(_)) => (Outcome::Refused, 0, Some(error.code())),
             Err(error) => (Outcome::Error, 0, Some(error.code())),
         };
-        self.end(at, outcome, status, error.map_or(Name::NONE, |error| run.log.name(error)), || match &got {
+        self.end(at, outcome, status, error.map_or(Name::NONE, |error| run.shared.log.name(error)), || match &got {
             Ok(answer) => Got::Http(answer.clone()),
             Err(error) => Got::Failed(error.clone()),
         });
+        if self.writes && matches!(got, Err(EffectError::Connect(_) | EffectError::Refused(_))) {
+            // Nothing was sent, so nothing was changed.
+            self.fx.cell().writes.fetch_sub(1, Relaxed);
+        }
         let asked = std::mem::take(&mut self.asked);
         match got {
             Ok(answer) if refused(&answer) => {
@@ -207,15 +218,15 @@ impl Flight<'_> {
 
     fn end(&mut self, at: Ticks, outcome: Outcome, status: u16, error: Name, got: impl FnOnce() -> Got) {
         let run = self.fx.run;
-        run.log.close(at, self.node, outcome, status, error);
-        self.fx.cell().in_flight.fetch_sub(1, Relaxed);
+        run.shared.log.close(at, self.node, outcome, status, error);
+        self.fx.cell().stamp.done(false);
         self.over = true;
-        if let Some(journal) = &run.journal {
+        if let Some(journal) = &run.shared.journal {
             journal.push(Entry {
                 key: self.key.clone(),
                 asked: self.asked.clone(),
                 body_hash: self.body_hash,
-                took_ns: run.clock.nanos_between(self.began, at),
+                took_ns: run.shared.clock.nanos_between(self.began, at),
                 got: got(),
             });
         }
@@ -252,8 +263,7 @@ pub struct Sleep<'r> {
 impl Sleep<'_> {
     fn stop(&mut self) {
         if self.timer.take().is_some() {
-            self.fx.cell().in_flight.fetch_sub(1, Relaxed);
-            self.fx.cell().timers.fetch_sub(1, Relaxed);
+            self.fx.cell().stamp.done(true);
         }
     }
 }
@@ -264,9 +274,8 @@ impl Future for Sleep<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let me = &mut *self;
         if me.timer.is_none() {
-            me.timer = Some(me.fx.run.shell.timer(me.time));
-            me.fx.cell().in_flight.fetch_add(1, Relaxed);
-            me.fx.cell().timers.fetch_add(1, Relaxed);
+            me.timer = Some(me.fx.run.shared.shell.timer(me.time));
+            me.fx.cell().stamp.begin(true);
         }
         let over = me.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
         if over {

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use zerver_flows::{BoundFlow, Env, Fail, Req};
+use zerver_flows::{BoundFlow, Cancel, Env, Fail, Req};
 use zerver_telemetry::event::Cause;
 use zerver_telemetry::names::Name;
 
@@ -78,16 +78,23 @@ pub(super) async fn run_flow(
     req.client = Some(exchange.client);
     req.deadline = exchange.deadline;
 
-    let env = Env::new(exchange.log().clone(), plan.engine.clone());
+    let mut env = Env::new(exchange.log().clone(), plan.engine.clone());
+    // Where something may have to be undone, a client that leaves must not take the undoing with it.
+    let cancel = flow.flow().graph().has_undo().then(Cancel::new);
+    env.cancel.clone_from(&cancel);
     exchange.waiting(Cause::Io, flow.name(), None);
     exchange.delegate(true);
-    let run = AssertUnwindSafe(flow.run(req, env)).catch_unwind();
+    let mut run = std::pin::pin!(AssertUnwindSafe(flow.run(req, env)).catch_unwind());
     let outcome = tokio::select! {
         biased;
-        outcome = run => Some(outcome),
+        outcome = &mut run => Some(outcome),
         // Any byte, end or reset from the client: bytes of a next request are kept, the rest means that it left.
         gone = session.as_downstream_mut().read_body_or_idle(true) => {
             tracing::debug!(request_id = exchange.request_id, ?gone, "client left during a flow");
+            if let Some(cancel) = cancel {
+                cancel.client_left();
+                let _ = run.await;
+            }
             None
         }
     };
