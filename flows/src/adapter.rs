@@ -1,6 +1,8 @@
 //! The contract between a flow's effects and whoever performs them.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,6 +91,30 @@ pub struct Traced {
     pub occurrence: u16,
     /// 1 for the step's first try, 2 for its second.
     pub attempt: u16,
+    /// What is left of the request's retries.
+    pub retries: Retries,
+}
+
+/// The retries of one request, of all its steps and calls together: so that a request with many calls does not multiply
+/// the load on what is already slow. Cheap to clone; clones share.
+#[derive(Clone, Debug)]
+pub struct Retries(Arc<AtomicU32>);
+
+impl Retries {
+    /// The retries of one request.
+    pub const PER_REQUEST: u32 = 10;
+
+    /// Takes one; false when none is left.
+    #[must_use]
+    pub fn spend(&self) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU32::new(Self::PER_REQUEST)))
+    }
 }
 
 /// Why no answer came.

@@ -4,25 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::bound::Bound;
 use crate::cells::StepCell;
 use crate::deadline::earlier;
 use crate::exit::{Exit, Fail, Result};
-use crate::journal::Key;
 use crate::meta::FlowMeta;
 use crate::response::Response;
 use crate::run::Run;
 
+mod answer;
+mod call;
 mod flight;
+mod pause;
 mod calls;
 
-pub use flight::{Effect, Sleep};
+pub use answer::Answer;
+pub use call::{Call, segment};
+pub use flight::Effect;
+pub use pause::Sleep;
 
 impl Run {
     /// The hands of one of its steps.
@@ -65,6 +64,11 @@ impl<'r> Fx<'r> {
         self.cell().writes.load(Relaxed) == 0 || self.run.bound.graph.nodes()[self.step].idempotent
     }
 
+    /// Takes one of the request's retries.
+    pub(crate) fn spend_retry(&self) -> bool {
+        self.run.shared.retries.spend()
+    }
+
     /// From now on the step's effects are those of another try: counted from the start, so that their keys stay.
     pub(crate) fn next_try(&self) {
         let cell = self.cell();
@@ -94,52 +98,6 @@ impl<'r> Fx<'r> {
                 let names = self.run.shared.log.recorder().names();
                 self.run.below(self.step, &Bound::new(&Arc::new(meta.inner_graph()), names))
             }
-        }
-    }
-
-    /// Begins a GET of `target:/path?query`.
-    #[must_use = "a call is made when it is awaited"]
-    pub fn get(&self, to: impl AsRef<str>) -> Call<'r> {
-        self.call(Method::GET, to)
-    }
-
-    /// Begins a POST. An `Idempotency-Key`, the same for each attempt and each replay, is added.
-    #[must_use = "a call is made when it is awaited"]
-    pub fn post(&self, to: impl AsRef<str>) -> Call<'r> {
-        self.call(Method::POST, to)
-    }
-
-    /// Begins a PUT.
-    #[must_use = "a call is made when it is awaited"]
-    pub fn put(&self, to: impl AsRef<str>) -> Call<'r> {
-        self.call(Method::PUT, to)
-    }
-
-    /// Begins a PATCH. An `Idempotency-Key` is added, as for POST.
-    #[must_use = "a call is made when it is awaited"]
-    pub fn patch(&self, to: impl AsRef<str>) -> Call<'r> {
-        self.call(Method::PATCH, to)
-    }
-
-    /// Begins a DELETE.
-    #[must_use = "a call is made when it is awaited"]
-    pub fn delete(&self, to: impl AsRef<str>) -> Call<'r> {
-        self.call(Method::DELETE, to)
-    }
-
-    /// Begins a call with any method.
-    #[must_use = "a call is made when it is awaited"]
-    pub fn call(&self, method: Method, to: impl AsRef<str>) -> Call<'r> {
-        Call {
-            fx: *self,
-            key: self.run.key(self.step),
-            method,
-            to: to.as_ref().to_owned(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            timeout: None,
-            any_status: false,
-            wrong: None,
         }
     }
 
@@ -217,151 +175,5 @@ note_from!(i32 => Int, u32 => Int, i64 => Int, f64 => Float, bool => Bool, &str 
 impl From<usize> for Note {
     fn from(value: usize) -> Self {
         Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
-    }
-}
-
-/// Encodes a text as one segment of a path, or as a value in a query: everything but letters, digits and `-._~`.
-#[must_use]
-pub fn segment(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            const HEX: &[u8; 16] = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(HEX[usize::from(byte >> 4)] as char);
-            out.push(HEX[usize::from(byte & 15)] as char);
-        }
-    }
-    // A segment of dots alone would walk up the path.
-    if !out.is_empty() && out.bytes().all(|b| b == b'.') { out.replace('.', "%2E") } else { out }
-}
-
-/// A call that has not been made yet; awaiting it makes it.
-#[derive(Debug)]
-#[must_use = "a call is made when it is awaited"]
-pub struct Call<'r> {
-    fx: Fx<'r>,
-    key: Key,
-    method: Method,
-    to: String,
-    headers: HeaderMap,
-    body: Bytes,
-    timeout: Option<Duration>,
-    any_status: bool,
-    wrong: Option<String>,
-}
-
-impl<'r> Call<'r> {
-    /// Sets a header.
-    pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
-        match (name.parse::<HeaderName>(), HeaderValue::from_str(value.as_ref())) {
-            (Ok(name), Ok(value)) => {
-                self.headers.insert(name, value);
-            }
-            _ => self.wrong = Some(format!("HTTP does not allow this name or value of header `{name}`")),
-        }
-        self
-    }
-
-    /// Adds a query parameter, encoded.
-    pub fn query(mut self, name: &str, value: impl AsRef<str>) -> Self {
-        self.to.push(if self.to.contains('?') { '&' } else { '?' });
-        self.to.push_str(&segment(name));
-        self.to.push('=');
-        self.to.push_str(&segment(value.as_ref()));
-        self
-    }
-
-    /// Sends `value` as JSON.
-    pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(body) => {
-                self.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-                self.body = body.into();
-            }
-            Err(error) => self.wrong = Some(format!("the body cannot be written as JSON: {error}")),
-        }
-        self
-    }
-
-    /// Sends these bytes.
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// Gives the answer at most this long; the step's and the flow's own deadline hold all the same.
-    pub fn timeout(mut self, time: Duration) -> Self {
-        self.timeout = Some(time);
-        self
-    }
-
-    /// Takes an answer of status 400 and above for an answer, not for a failure.
-    pub fn any_status(mut self) -> Self {
-        self.any_status = true;
-        self
-    }
-}
-
-/// What a call gave.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The status: below 400, unless the call was made with [`Call::any_status`].
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body, whole.
-    pub body: Bytes,
-    asked: String,
-}
-
-impl Answer {
-    /// The body read as JSON.
-    ///
-    /// # Errors
-    /// An upstream failure, status 502, when it is not.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            Fail::upstream("upstream_not_json", format!("{}: the answer is not the expected JSON: {error}", self.asked))
-                .into()
-        })
-    }
-
-    /// The body read as text.
-    ///
-    /// # Errors
-    /// An upstream failure, status 502, when it is not UTF-8.
-    pub fn text(&self) -> Result<&str> {
-        std::str::from_utf8(&self.body)
-            .map_err(|_| Fail::upstream("upstream_not_text", format!("{}: the answer is not UTF-8", self.asked)).into())
-    }
-
-    /// The first value of a header; none when it is missing or not text.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// Forgets the answer: its status was good, which is all there is to know.
-    ///
-    /// # Errors
-    /// None; it is a `Result` so that a step can end with it.
-    pub fn ok(self) -> Result<()> {
-        Ok(())
-    }
-}
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_segment_cannot_leave_its_place() {
-        for (text, encoded) in
-            [("abc-1.2~_", "abc-1.2~_"), ("a/b?c", "a%2Fb%3Fc"), ("..", "%2E%2E"), ("ü", "%C3%BC"), ("", "")]
-        {
-            assert_eq!(segment(text), encoded);
-        }
     }
 }

@@ -75,9 +75,11 @@ pub struct Fail {
     /// What the client may read.
     pub message: Cow<'static, str>,
     /// What only the operator may read.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// The status another system answered with, where that is the reason.
     pub upstream_status: Option<StatusCode>,
+    /// After how many seconds that system said that it may be asked again (RFC 9110, section 10.2.3).
+    pub retry_after_s: Option<u16>,
     /// What the gate of another system said, where its refusal is the reason: nothing broke, there was no room.
     pub refused: Option<Refusal>,
     /// The step that failed; the driver fills it in.
@@ -103,6 +105,7 @@ impl Fail {
             message: message.into(),
             detail: None,
             upstream_status: None,
+            retry_after_s: None,
             refused: None,
             step: None,
         }
@@ -116,8 +119,9 @@ impl Fail {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             code,
             message: Cow::Borrowed("the flow failed"),
-            detail: Some(detail.into()),
+            detail: Some(detail.into().into()),
             upstream_status: None,
+            retry_after_s: None,
             refused: None,
             step: None,
         }
@@ -173,7 +177,7 @@ impl Fail {
     /// The same with a detail for the operator.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into().into());
         self
     }
 }

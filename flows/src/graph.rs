@@ -47,6 +47,8 @@ pub struct Head {
     pub deadline: Option<Duration>,
     /// How long optional steps are waited for, from the run's start.
     pub optional_within: Option<Duration>,
+    /// The most calls of one run that are in the air at once; [`Head::CALLS_AT_ONCE`] where it says nothing.
+    pub calls_at_once: Option<u32>,
     /// The step that answers when the flow has failed.
     pub on_error: Option<String>,
     /// Its documentation, first line first.
@@ -55,6 +57,11 @@ pub struct Head {
     pub file: String,
     /// The line it begins at.
     pub line: u32,
+}
+
+impl Head {
+    /// The most calls of one run that are in the air at once, unless the flow says otherwise.
+    pub const CALLS_AT_ONCE: u32 = 32;
 }
 
 /// One step of a flow.

@@ -13,6 +13,8 @@ mod hedge;
 mod cells;
 mod bound;
 pub mod adapter;
+mod air;
+mod reads;
 mod cancel;
 pub mod stuck;
 mod run;

@@ -13,6 +13,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// The longest wait before a try.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// The longest `Retry-After` that is waited for; who asks for more is not asked again.
+const LONGEST_ASKED: Duration = Duration::from_secs(5);
+
 /// Whether another try may succeed: the other system was not reached, broke off, was too slow, or said so itself
 /// (502, 503, 504). What the gateway refused is not tried again: the refusal is what protects the other system.
 #[must_use]
@@ -28,7 +31,7 @@ pub fn may_pass(fail: &Fail) -> bool {
 }
 
 /// Runs `step`, and up to `more` times again while it fails with what may pass and there is time left. Each wait is
-/// between half of its bound and all of it, fixed by the request's trace. A step whose calls may have changed
+/// between half of its bound and all of it, fixed by the request's trace, or what `Retry-After` asks for. A step whose calls may have changed
 /// something is tried again only when it is declared idempotent.
 ///
 /// # Errors
@@ -39,8 +42,9 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(fx: &Fx<'_>, more: u32, mut
             Err(Exit::Fail(fail)) if may_pass(&fail) && fx.may_repeat() => {
                 let bound = FIRST_WAIT.saturating_mul(1 << tries).min(LONGEST_WAIT);
                 let share = fx.chance(tries);
-                let wait = bound.mul_f64(0.5 + share / 2.0);
-                if !fx.has_time_for(wait) {
+                let asked = fail.retry_after_s.map_or(Duration::ZERO, |s| Duration::from_secs(u64::from(s)));
+                let wait = bound.mul_f64(0.5 + share / 2.0).max(asked);
+                if wait > LONGEST_ASKED || !fx.has_time_for(wait) || !fx.spend_retry() {
                     return Err(Exit::Fail(fail));
                 }
                 fx.sleep(wait).await;

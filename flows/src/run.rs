@@ -11,13 +11,16 @@ use zerver_telemetry::event::NodeId;
 use zerver_telemetry::id::mix;
 use zerver_telemetry::recorder::Log;
 
-use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
+use crate::adapter::{EffectError, HttpAnswer, HttpCall, Retries, Traced};
+use crate::air::Air;
 use crate::bound::Bound;
 use crate::cancel::Cancel;
 use crate::cells::Cells;
 use crate::deadline::earlier;
 use crate::exit::{self, Fail};
+use crate::graph::Head;
 use crate::journal::{Entry, Got, Journal, Key};
+use crate::reads::Reads;
 use crate::request::Req;
 use crate::response::Response;
 use crate::stuck::{Resumed, Stuck, Unwinding};
@@ -96,6 +99,11 @@ pub(crate) struct Shared {
     /// For a run that goes on with the undoing of an earlier one: what that one did.
     pub(crate) resumed: Option<Resumed>,
     pub(crate) unwinding: Mutex<Unwinding>,
+    /// The calls in the air.
+    pub(crate) air: Air,
+    /// Those of them that are reads.
+    pub(crate) reads: Reads,
+    pub(crate) retries: Retries,
     /// Steps that wrote their slot, so far.
     pub(crate) wrote: AtomicU32,
     /// Flows that steps have run inside this one, so far.
@@ -119,8 +127,21 @@ impl Run {
     pub(crate) fn new(opening: Opening) -> Self {
         let Opening { bound, log, parent, shell, journal, cancel, resumed, deadline, seed } = opening;
         let clock = log.recorder().clock().clone();
-        let (wrote, inserted, unwinding) = (AtomicU32::new(0), AtomicU32::new(0), Mutex::default());
-        let shared = Arc::new(Shared { log, clock, shell, journal, cancel, resumed, unwinding, wrote, inserted });
+        let at_once = bound.graph.head().calls_at_once.unwrap_or(Head::CALLS_AT_ONCE);
+        let shared = Arc::new(Shared {
+            log,
+            clock,
+            shell,
+            journal,
+            cancel,
+            resumed,
+            unwinding: Mutex::default(),
+            air: Air::new(at_once),
+            reads: Reads::default(),
+            retries: Retries::default(),
+            wrote: AtomicU32::new(0),
+            inserted: AtomicU32::new(0),
+        });
         Self { is_root: true, ..Self::part(shared, bound, parent, deadline, seed, None, 1) }
     }
 

@@ -181,7 +181,7 @@ mod loops {
     }
     #[step]
     async fn price(item: &String, unit: &str, fx: &Fx<'_>) -> Result<String> {
-        Ok(format!("{}{unit}", fx.get(format!("price:/{item}")).await?.text()?))
+        Ok(format!("{}{unit}", fx.get(format!("price:/{item}?unit={unit}")).await?.text()?))
     }
     #[step]
     async fn list(all: &[String], some: &[Option<String>]) -> Result<Response> {

@@ -101,7 +101,7 @@ impl Effects {
     ///
     /// The effect's node is the first try. Each further one is a node of its own, for which the first one waits.
     async fn tries(&self, upstream: &Upstream, call: &HttpCall, traced: &Traced) -> Result<HttpAnswer, EffectError> {
-        let Traced { log, node: first, parent, name, occurrence, attempt: begun } = traced;
+        let Traced { log, node: first, parent, name, occurrence, attempt: begun, retries } = traced;
         let reads = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         let mut tried: Option<Picked> = None;
         let mut node = *first;
@@ -125,7 +125,7 @@ impl Effects {
                 Ok(answer) => reads && unready(answer.status),
                 Err(_) => false,
             };
-            let again = may_help && attempt < upstream.settings.tries && upstream.budget.spend();
+            let again = may_help && attempt < upstream.settings.tries && retries.spend() && upstream.budget.spend();
             if node != *first {
                 let (outcome, status, error) = match &answer {
                     Ok(a) if a.status.is_server_error() => (Outcome::Error, a.status.as_u16(), "upstream_status"),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::join;
-use zerver_flows::adapter::{Adapter, HttpCall, Traced};
+use zerver_flows::adapter::{Adapter, HttpCall, Retries, Traced};
 use zerver_flows::{Req, Response};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::id::traceparent;
@@ -107,7 +107,15 @@ impl Hands<'_> {
             idempotency_key: None,
             priority: zerver_flows::adapter::Priority::default(),
         };
-        let traced = Traced { log: log.clone(), node, parent: step, name, occurrence: 1, attempt: 1 };
+        let traced = Traced {
+            log: log.clone(),
+            node,
+            parent: step,
+            name,
+            occurrence: 1,
+            attempt: 1,
+            retries: Retries::default(),
+        };
         let answer = self.adapter.http(call, traced).await?;
         if self.traced {
             log.close(log.now(), node, Outcome::Ok, answer.status.as_u16(), Name::NONE);

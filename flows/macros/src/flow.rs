@@ -20,10 +20,11 @@ struct Options {
     owner: Option<LitStr>,
     deadline: TokenStream,
     optional_within: TokenStream,
+    calls_at_once: Option<LitInt>,
     on_error: Option<Call>,
 }
 
-const OPTIONS: [&str; 5] = ["version", "owner", "deadline", "optional_within", "on_error"];
+const OPTIONS: [&str; 6] = ["version", "owner", "deadline", "optional_within", "calls_at_once", "on_error"];
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
@@ -32,8 +33,15 @@ impl Parse for Options {
         }
         let slug = input.parse()?;
         let none = none();
-        let mut options =
-            Self { slug, version: None, owner: None, deadline: none.clone(), optional_within: none, on_error: None };
+        let mut options = Self {
+            slug,
+            version: None,
+            owner: None,
+            deadline: none.clone(),
+            optional_within: none,
+            calls_at_once: None,
+            on_error: None,
+        };
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             let key: Ident = input.parse()?;
             input.parse::<Token![=]>()?;
@@ -42,6 +50,7 @@ impl Parse for Options {
                 "owner" => options.owner = Some(input.parse()?),
                 "deadline" => options.deadline = duration(&input.parse()?)?,
                 "optional_within" => options.optional_within = duration(&input.parse()?)?,
+                "calls_at_once" => options.calls_at_once = Some(input.parse()?),
                 "on_error" => options.on_error = Some(input.parse()?),
                 other => {
                     let near = did_you_mean(other, &OPTIONS);
@@ -151,6 +160,7 @@ fn graph(slug: &TokenStream, function: &ItemFn, lines: &[Line], options: &Option
     let (deadline, within, text) = (&options.deadline, &options.optional_within, doc(&function.attrs));
     let version = options.version.as_ref().map_or_else(|| quote!(1), |v| quote!(#v));
     let owner = options.owner.as_ref().map_or_else(none, |o| quote!(::core::option::Option::Some(#o)));
+    let at_once = options.calls_at_once.as_ref().map_or_else(none, |n| quote!(::core::option::Option::Some(#n)));
     let on_error = some_meta(options.on_error.as_ref());
     let metas = lines.iter().map(meta);
     let line = quote_spanned!(function.sig.ident.span()=> ::core::line!());
@@ -161,6 +171,7 @@ fn graph(slug: &TokenStream, function: &ItemFn, lines: &[Line], options: &Option
             owner: #owner,
             deadline: #deadline,
             optional_within: #within,
+            calls_at_once: #at_once,
             on_error: #on_error,
             doc: #text,
             file: ::core::file!(),
@@ -265,6 +276,7 @@ pub(crate) fn expand_inner(tokens: &TokenStream, item: TokenStream) -> Result<To
         owner: None,
         deadline: none(),
         optional_within: none(),
+        calls_at_once: None,
         on_error: None,
     };
     let graph = graph(&quote!(#label), &function, &lines, &options);

@@ -26,7 +26,7 @@ pub fn step(options: TokenStream, item: TokenStream) -> TokenStream {
 /// function then takes nothing and returns the flow.
 ///
 /// Options: the flow's name first, then `version = 3`, `owner = "team"`, `deadline = "2s"`, `optional_within = "300ms"`
-/// (how long optional steps are waited for), `on_error = sorry(req, fail)` (a step that answers when the flow has failed;
+/// (how long optional steps are waited for), `calls_at_once = 8` (calls of one run in the air at once, 32 without), `on_error = sorry(req, fail)` (a step that answers when the flow has failed;
 /// `fail` is the failure).
 ///
 /// Attributes of a line:
