@@ -34,12 +34,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use serde::Serialize;
+use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::{NodeId, NodeKind, Outcome};
 use zerver_telemetry::names::Name;
-use zerver_telemetry::recorder::{Opening as NodeOpening, Recorder};
+use zerver_telemetry::recorder::{Opening as NodeOpening, Recorder, Recording};
 use zerver_telemetry::timeline::{Node, Timeline};
 
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
+use crate::body::{Body, Broken, End, Read};
 use crate::effect::Fx;
 use crate::exit::{Exit, Fail, Result};
 use crate::flow::{Flow, FlowOutcome, perform};
@@ -54,6 +56,7 @@ use crate::virtual_time::VirtualTime;
 pub struct Fake {
     rules: Vec<Rule>,
     deadline: Option<Duration>,
+    leaves: Option<Duration>,
 }
 
 /// What a call gets; see [`Fake::on`].
@@ -97,7 +100,14 @@ impl Fake {
         self
     }
 
-    /// Runs a flow in virtual time.
+    /// Lets every client leave so long after its request began, whether its answer has ended or not: for streams without
+    /// end.
+    pub fn leaves_after(&mut self, time: Duration) -> &mut Self {
+        self.leaves = Some(time);
+        self
+    }
+
+    /// Runs a flow in virtual time, and reads a streamed answer to its end.
     #[must_use]
     pub fn run(&self, flow: &Flow, req: Req) -> Done {
         let stage = Stage::new();
@@ -122,7 +132,7 @@ impl Fake {
             )),
             failures: Vec::new(),
         });
-        stage.finish(recording, outcome, &journal)
+        stage.finish(recording, outcome, &journal, self.leaves)
     }
 
     /// Runs one step, or any code that takes an [`Fx`], in virtual time.
@@ -234,6 +244,7 @@ impl Rule {
 pub(crate) struct Stage {
     pub(crate) time: Arc<VirtualTime>,
     pub(crate) recorder: Recorder,
+    began: Ticks,
     calls: Arc<Mutex<Vec<Called>>>,
 }
 
@@ -241,7 +252,8 @@ impl Stage {
     pub(crate) fn new() -> Self {
         let time = VirtualTime::new();
         let recorder = Recorder::for_tests(time.clock().clone());
-        Self { time, recorder, calls: Arc::default() }
+        let began = time.clock().now();
+        Self { time, recorder, began, calls: Arc::default() }
     }
 
     fn shell(&self, fake: &Fake) -> Arc<dyn Shell> {
@@ -252,20 +264,43 @@ impl Stage {
         })
     }
 
-    /// Closes the recording and reads it back.
+    /// Reads the answer, closes the recording and reads it back. A client that leaves does so `leaves` after the start.
     pub(crate) fn finish(
         &self,
-        recording: zerver_telemetry::recorder::Recording,
-        outcome: FlowOutcome,
+        recording: Recording,
+        mut outcome: FlowOutcome,
         journal: &Journal,
+        leaves: Option<Duration>,
     ) -> Done {
-        let (end, status, error) = match &outcome.result {
+        let clock = self.recorder.clock();
+        let name = |text| self.recorder.names().intern(text);
+        let (mut end, status, mut error) = match &outcome.result {
             Ok(response) => (Outcome::Ok, response.status, Name::NONE),
-            Err(fail) => (Outcome::Error, fail.status, self.recorder.names().intern(fail.code)),
+            Err(fail) => (Outcome::Error, fail.status, name(fail.code)),
         };
-        recording.finish(self.recorder.clock().now(), end, status.as_u16(), error);
+        let (mut pieces, mut broken) = (Vec::new(), None);
+        if let Ok(response) = &mut outcome.result
+            && let Body::Stream(stream) = &mut response.body
+        {
+            let leaves = leaves.map(|by| self.time.timer(by.saturating_sub(clock.since(self.began))));
+            let mut read = Read::new();
+            // None when it waits for ever, which it says by itself.
+            let _ = self.time.run(read.read(stream, &recording, leaves));
+            response.body = read.whole.freeze().into();
+            pieces = read.pieces.into_iter().map(|(at, piece)| (clock.between(self.began, at), piece)).collect();
+            match read.end {
+                End::Whole => {}
+                End::Left => (end, error) = (Outcome::Cancelled, name("client_gone")),
+                End::Broken(why) => {
+                    (end, error) = (Outcome::Error, name("stream_failed"));
+                    broken = Some(why);
+                }
+            }
+        }
+        recording.finish(clock.now(), end, status.as_u16(), error);
         let timeline = self.recorder.timelines().pop().expect("a finished recording reads back");
-        Done { outcome, timeline, journal: journal.record(), calls: std::mem::take(&mut self.calls.lock()) }
+        let calls = std::mem::take(&mut *self.calls.lock());
+        Done { outcome, timeline, journal: journal.record(), calls, pieces, broken }
     }
 }
 
@@ -330,6 +365,11 @@ pub struct Done {
     pub journal: Record,
     /// The calls, in the order they were made.
     pub calls: Vec<Called>,
+    /// The pieces of a streamed answer, each with the time since the request began; none for a whole one. The answer's
+    /// body is all of them.
+    pub pieces: Vec<(Duration, Bytes)>,
+    /// Why a streamed answer broke off, if it did.
+    pub broken: Option<Broken>,
 }
 
 impl Done {
@@ -339,10 +379,11 @@ impl Done {
         self.outcome.result.as_ref().map_or_else(|fail| fail.status, |response| response.status).as_u16()
     }
 
-    /// The answer's body as text; empty for a failure.
+    /// The answer's body as text, all of it that came; empty for a failure.
     #[must_use]
     pub fn text(&self) -> String {
-        self.outcome.result.as_ref().map_or_else(|_| String::new(), |r| String::from_utf8_lossy(&r.body).into_owned())
+        let body = self.outcome.result.as_ref().ok().and_then(|response| response.body.whole());
+        body.map_or_else(String::new, |bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
     /// The answer's body as JSON; null when it is none.

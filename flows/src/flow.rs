@@ -161,6 +161,7 @@ pub(crate) async fn perform(flow: &Flow, req: &Req, opening: Opening) -> FlowOut
         Err(Exit::Done(response)) => Ok(*response),
         Err(Exit::Fail(fail)) => Err(*fail),
     };
+    let result = result.map(|response: Response| response.timed_by(&run.shell));
     if let Some(journal) = &run.journal {
         journal.end(result.as_ref().map_or_else(|fail| fail.status, |response| response.status));
     }
