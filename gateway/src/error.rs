@@ -87,6 +87,9 @@ pub enum Error {
         /// When to come again, in seconds.
         retry_after: Option<u32>,
     },
+    /// The producer of a streamed answer failed behind the head.
+    #[error("the answer broke off")]
+    StreamFailed,
     /// A fault of the gateway, a panic among them.
     #[error("the gateway failed")]
     Internal,
@@ -115,6 +118,7 @@ impl Error {
             Self::UpstreamReset => "upstream_reset",
             Self::Deadline => "deadline",
             Self::Flow { code, .. } => code,
+            Self::StreamFailed => "stream_failed",
             Self::Internal => "internal",
             Self::ClientGone => "client_gone",
         }
@@ -139,7 +143,7 @@ impl Error {
                 502 | 504 => Side::Upstream,
                 _ => Side::Us,
             },
-            Self::Shed { .. } | Self::Deadline | Self::Internal => Side::Us,
+            Self::Shed { .. } | Self::Deadline | Self::StreamFailed | Self::Internal => Side::Us,
         }
     }
 
