@@ -100,10 +100,9 @@ impl Fake {
         self
     }
 
-    /// Lets every client leave so long after its request began, whether its answer has ended or not: for streams without
-    /// end.
-    pub fn leaves_after(&mut self, time: Duration) -> &mut Self {
-        self.leaves = Some(time);
+    /// The client leaves after so long, counted from its request; a stream without end ends there.
+    pub fn client_leaves(&mut self, after: Duration) -> &mut Self {
+        self.leaves = Some(after);
         self
     }
 

@@ -145,7 +145,7 @@ async fn ticks(req: &Req) -> Response {
 }
 
 fn listen(target: &str, leaves: u64) -> Done {
-    Fake::new().leaves_after(secs(leaves)).run(&ticks(), Req::get(target))
+    Fake::new().client_leaves(secs(leaves)).run(&ticks(), Req::get(target))
 }
 
 #[test]

@@ -240,7 +240,7 @@ async fn stuck(_req: &Req) -> Response {
 fn a_stream_that_waits_for_ever_is_told_as_such() {
     let done = Fake::new().run(&stuck(), Req::get("/"));
     assert_eq!((done.text().as_str(), done.broken.map(|broken| broken.code)), ("a", Some("never_ends")));
-    let done = Fake::new().leaves_after(ms(70)).run(&stuck(), Req::get("/"));
+    let done = Fake::new().client_leaves(ms(70)).run(&stuck(), Req::get("/"));
     assert_eq!((done.elapsed(), done.broken), (ms(70), None));
     assert_eq!((done.timeline.outcome, done.timeline.error.as_deref()), (Outcome::Cancelled, Some("client_gone")));
 }
