@@ -28,29 +28,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, StatusCode};
-use parking_lot::Mutex;
-use serde::Serialize;
-use zerver_telemetry::event::{NodeId, NodeKind, Outcome};
-use zerver_telemetry::names::Name;
-use zerver_telemetry::recorder::{Opening as NodeOpening, Recorder};
-use zerver_telemetry::timeline::{Node, Timeline};
+use zerver_telemetry::event::{NodeId, NodeKind};
+use zerver_telemetry::recorder::Opening as NodeOpening;
 
-use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
 use crate::bound::Bound;
 use crate::cancel::Cancel;
 use crate::effect::Fx;
 use crate::exit::{Exit, Fail, Result};
 use crate::flow::{BoundFlow, Flow, FlowOutcome, perform};
 use crate::graph::{Graph, GraphNode, Head};
-use crate::journal::{Journal, Key, Record, line};
+use crate::journal::Journal;
 use crate::request::Req;
-use crate::run::{Opening, Run, Runnable, Shell};
+use crate::run::{Opening, Run, Runnable as _};
 use crate::stuck::Stuck;
-use crate::virtual_time::VirtualTime;
+
+mod script;
+mod stage;
+
+pub use script::{Called, Rule};
+pub use stage::Done;
+pub(crate) use stage::Stage;
 
 /// A world that answers by script. Calls that no rule matches fail, loudly.
 #[derive(Clone, Debug, Default)]
@@ -59,22 +56,6 @@ pub struct Fake {
     deadline: Option<Duration>,
     leaves: Option<Duration>,
     flows: Vec<Flow>,
-}
-
-/// What a call gets; see [`Fake::on`].
-#[derive(Clone, Debug)]
-pub struct Rule {
-    begins: String,
-    takes: Duration,
-    times: Option<u32>,
-    answer: Scripted,
-}
-
-#[derive(Clone, Debug)]
-enum Scripted {
-    Answer(HttpAnswer),
-    Error(EffectError),
-    Never,
 }
 
 impl Fake {
@@ -87,12 +68,7 @@ impl Fake {
     /// Scripts the calls whose line (`GET cart:/v1/carts/7`) begins with `call`; until told otherwise they are
     /// answered at once with status 200 and no body. The first rule that matches holds.
     pub fn on(&mut self, call: &str) -> &mut Rule {
-        self.rules.push(Rule {
-            begins: call.to_owned(),
-            takes: Duration::ZERO,
-            times: None,
-            answer: Scripted::Answer(HttpAnswer::default()),
-        });
+        self.rules.push(Rule::new(call));
         self.rules.last_mut().expect("just pushed")
     }
 
@@ -108,13 +84,13 @@ impl Fake {
         self
     }
 
-    /// The client leaves after so long.
+    /// The client leaves after so long, counted from its request; a stream without end ends there.
     pub fn client_leaves(&mut self, after: Duration) -> &mut Self {
         self.leaves = Some(after);
         self
     }
 
-    /// Runs a flow in virtual time.
+    /// Runs a flow in virtual time, and reads a streamed answer to its end.
     #[must_use]
     pub fn run(&self, flow: &Flow, req: Req) -> Done {
         self.perform(flow, req, |bound, opening| {
@@ -153,7 +129,7 @@ impl Fake {
                 bound: Arc::clone(bound.bound()),
                 log: (*recording).clone(),
                 parent: NodeId::ROOT,
-                shell: stage.shell(self),
+                shell: stage.shell(&self.rules, &self.flows),
                 journal: Some(Arc::clone(&journal)),
                 cancel: cancel.clone(),
                 resumed: None,
@@ -183,7 +159,7 @@ impl Fake {
             failures: Vec::new(),
             stuck: None,
         });
-        Ok(stage.finish(recording, outcome, &journal))
+        Ok(stage.finish(recording, outcome, &journal, self.leaves))
     }
 
     /// Runs one step, or any code that takes an [`Fx`], in virtual time.
@@ -200,7 +176,7 @@ impl Fake {
             bound: Bound::new(&Arc::new(graph), stage.recorder.names()),
             log: (*recording).clone(),
             parent: NodeId::ROOT,
-            shell: stage.shell(self),
+            shell: stage.shell(&self.rules, &self.flows),
             journal: None,
             cancel: None,
             resumed: None,
@@ -221,232 +197,5 @@ impl Fake {
             }
             None => Err(Fail::internal("never_ends", "the step waits for an answer that never comes")),
         }
-    }
-}
-
-impl Rule {
-    /// How long the answer takes.
-    pub fn takes(&mut self, time: Duration) -> &mut Self {
-        self.takes = time;
-        self
-    }
-
-    /// Holds for this many calls; later ones go to the rules below it.
-    pub fn times(&mut self, times: u32) -> &mut Self {
-        self.times = Some(times);
-        self
-    }
-
-    fn answer(&mut self) -> &mut HttpAnswer {
-        if !matches!(self.answer, Scripted::Answer(_)) {
-            self.answer = Scripted::Answer(HttpAnswer::default());
-        }
-        match &mut self.answer {
-            Scripted::Answer(answer) => answer,
-            _ => unreachable!("just made one"),
-        }
-    }
-
-    /// Answers with this status. A number that is no status becomes 500.
-    pub fn status(&mut self, status: u16) -> &mut Self {
-        self.answer().status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        self
-    }
-
-    /// Answers with this body, as JSON.
-    ///
-    /// # Panics
-    /// When `value` cannot be written as JSON: the test's own mistake.
-    pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> &mut Self {
-        let body = serde_json::to_vec(value).expect("a scripted body can be written as JSON");
-        let answer = self.answer();
-        answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        answer.body = body.into();
-        self
-    }
-
-    /// Answers with this body.
-    pub fn body(&mut self, body: impl Into<Bytes>) -> &mut Self {
-        self.answer().body = body.into();
-        self
-    }
-
-    /// Answers with this header.
-    ///
-    /// # Panics
-    /// When HTTP does not allow it: the test's own mistake.
-    pub fn header(&mut self, name: &str, value: &str) -> &mut Self {
-        let name: HeaderName = name.parse().expect("a scripted header has a name that HTTP allows");
-        let value = HeaderValue::from_str(value).expect("a scripted header has a value that HTTP allows");
-        self.answer().headers.insert(name, value);
-        self
-    }
-
-    /// Gives no answer but this error.
-    pub fn error(&mut self, error: EffectError) -> &mut Self {
-        self.answer = Scripted::Error(error);
-        self
-    }
-
-    /// Never answers.
-    pub fn never(&mut self) -> &mut Self {
-        self.answer = Scripted::Never;
-        self
-    }
-}
-
-/// One recorder and one clock for one run.
-pub(crate) struct Stage {
-    pub(crate) time: Arc<VirtualTime>,
-    pub(crate) recorder: Recorder,
-    calls: Arc<Mutex<Vec<Called>>>,
-}
-
-impl Stage {
-    pub(crate) fn new() -> Self {
-        let time = VirtualTime::new();
-        let recorder = Recorder::for_tests(time.clock().clone());
-        Self { time, recorder, calls: Arc::default() }
-    }
-
-    fn shell(&self, fake: &Fake) -> Arc<dyn Shell> {
-        Arc::new(World {
-            time: Arc::clone(&self.time),
-            rules: Mutex::new(fake.rules.clone()),
-            calls: Arc::clone(&self.calls),
-            flows: fake.flows.iter().map(|flow| flow.bind(self.recorder.names())).collect(),
-        })
-    }
-
-    /// Closes the recording and reads it back.
-    pub(crate) fn finish(
-        &self,
-        recording: zerver_telemetry::recorder::Recording,
-        outcome: FlowOutcome,
-        journal: &Journal,
-    ) -> Done {
-        let (end, status, error) = match &outcome.result {
-            Ok(response) => (Outcome::Ok, response.status, Name::NONE),
-            Err(fail) => {
-                let end = if fail.refused.is_some() { Outcome::Refused } else { Outcome::Error };
-                (end, fail.status, self.recorder.names().intern(fail.code))
-            }
-        };
-        recording.finish(self.recorder.clock().now(), end, status.as_u16(), error);
-        let timeline = self.recorder.timelines().pop().expect("a finished recording reads back");
-        Done { outcome, timeline, journal: journal.record(), calls: std::mem::take(&mut self.calls.lock()) }
-    }
-}
-
-struct World {
-    flows: Vec<BoundFlow>,
-    time: Arc<VirtualTime>,
-    rules: Mutex<Vec<Rule>>,
-    calls: Arc<Mutex<Vec<Called>>>,
-}
-
-impl Shell for World {
-    fn flow(&self, slug: &str) -> Option<Arc<dyn Runnable>> {
-        let flow = self.flows.iter().find(|flow| flow.flow().slug() == slug)?;
-        Some(Arc::new(flow.clone()))
-    }
-
-    fn timer(&self, wait: Duration) -> BoxFuture<'static, ()> {
-        self.time.timer(wait)
-    }
-
-    fn http<'a>(&'a self, key: Key, call: HttpCall, _: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
-        let asked = line(&call);
-        let mut rules = self.rules.lock();
-        let found = rules.iter_mut().find(|rule| asked.starts_with(&rule.begins) && rule.times != Some(0));
-        let (takes, answer) = match found {
-            Some(rule) => {
-                rule.times = rule.times.map(|left| left - 1);
-                (rule.takes, rule.answer.clone())
-            }
-            None => {
-                let known: Vec<&str> = rules.iter().map(|rule| rule.begins.as_str()).collect();
-                let text = format!("no rule of the fake matches `{asked}`; there are rules for {known:?}");
-                (Duration::ZERO, Scripted::Error(EffectError::BadCall(text)))
-            }
-        };
-        self.calls.lock().push(Called { step: key.slot.to_string(), line: asked, call });
-        let timer = self.time.timer(takes);
-        Box::pin(async move {
-            timer.await;
-            match answer {
-                Scripted::Answer(answer) => Ok(answer),
-                Scripted::Error(error) => Err(error),
-                Scripted::Never => std::future::pending().await,
-            }
-        })
-    }
-}
-
-/// A call that was made.
-#[derive(Clone, Debug)]
-pub struct Called {
-    /// The step that made it.
-    pub step: String,
-    /// `GET cart:/v1/carts/7`.
-    pub line: String,
-    /// All of it.
-    pub call: HttpCall,
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct Done {
-    /// The answer or the failure, and the optional failures.
-    pub outcome: FlowOutcome,
-    /// Who ran when, to the nanosecond of virtual time.
-    pub timeline: Timeline,
-    /// The effects and their answers; see [`replay`](crate::replay).
-    pub journal: Record,
-    /// The calls, in the order they were made.
-    pub calls: Vec<Called>,
-}
-
-impl Done {
-    /// The status of the answer, or of the failure.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        self.outcome.result.as_ref().map_or_else(|fail| fail.status, |response| response.status).as_u16()
-    }
-
-    /// The answer's body as text; empty for a failure.
-    #[must_use]
-    pub fn text(&self) -> String {
-        self.outcome.result.as_ref().map_or_else(|_| String::new(), |r| String::from_utf8_lossy(&r.body).into_owned())
-    }
-
-    /// The answer's body as JSON; null when it is none.
-    #[must_use]
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.text()).unwrap_or_default()
-    }
-
-    /// Why the flow failed, if it did.
-    #[must_use]
-    pub fn fail(&self) -> Option<&Fail> {
-        self.outcome.result.as_ref().err()
-    }
-
-    /// How long it took.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        Duration::from_nanos(self.timeline.latency_ns)
-    }
-
-    /// The node of a step, or of an effect by its path (`cart.cart`: step, then target).
-    #[must_use]
-    pub fn node(&self, path: &str) -> Option<&Node> {
-        self.timeline.nodes.iter().find(|node| node.id != NodeId::ROOT && self.timeline.path(node.id) == path)
-    }
-
-    /// When the node of this path began and ended.
-    #[must_use]
-    pub fn span(&self, path: &str) -> Option<(Duration, Duration)> {
-        self.node(path).map(|node| (Duration::from_nanos(node.start_ns), Duration::from_nanos(node.end_ns)))
     }
 }

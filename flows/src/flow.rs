@@ -216,6 +216,7 @@ pub(crate) async fn perform(flow: &BoundFlow, req: &Req, mut opening: Opening) -
         Err(Exit::Fail(fail)) => Err(*fail),
         Err(Exit::Replace(next)) => Err(crate::insert::too_many(&next.slug)),
     };
+    let result = result.map(|response: Response| response.timed_by(&shared.shell));
     if let Some(journal) = &shared.journal {
         journal.end(result.as_ref().map_or_else(|fail| fail.status, |response| response.status));
     }

@@ -3,6 +3,7 @@
 
 mod exit;
 mod request;
+pub mod body;
 mod response;
 mod respond;
 pub mod join;
@@ -37,6 +38,7 @@ pub mod replay;
 #[cfg(feature = "declare")]
 pub mod declare;
 
+pub use body::{Body, BodyWriter, Event, JsonWriter, SseWriter};
 pub use cancel::Cancel;
 pub use effect::{Answer, Call, Effect, Fx, Note, Sleep, segment};
 pub use engine::{Engine, Env};

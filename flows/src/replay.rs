@@ -114,7 +114,7 @@ pub fn replay(flow: &Flow, record: &Record) -> Replayed {
         failures: Vec::new(),
         stuck: None,
     });
-    let done = stage.finish(recording, outcome, &journal);
+    let done = stage.finish(recording, outcome, &journal, None);
     let mut drifts = std::mem::take(&mut *past.drifts.lock());
     let mut unused: Vec<Entry> = past.entries.lock().drain().map(|(_, entry)| entry).collect();
     unused.sort_by(|a, b| a.key.cmp(&b.key));

@@ -4,15 +4,17 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-/// A status, headers and a whole body.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use crate::body::Body;
+
+/// A status, headers and a body: whole, or a stream (see [`Response::stream`]).
+#[derive(Debug, Default)]
 pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// The headers; the gateway adds those of the connection.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Bytes,
+    pub body: Body,
 }
 
 impl Response {
@@ -31,7 +33,7 @@ impl Response {
     pub(crate) fn with_type(content_type: &'static str, body: Bytes) -> Self {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { status: StatusCode::OK, headers, body }
+        Self { status: StatusCode::OK, headers, body: Body::Whole(body) }
     }
 
     /// The same with another status. A number that is no status becomes 500.

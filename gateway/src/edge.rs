@@ -6,4 +6,5 @@ mod phases;
 mod proxying;
 pub(crate) mod server;
 mod stream;
+mod streaming;
 mod timekeeper;

@@ -89,6 +89,9 @@ pub enum Error {
         /// Whether it ended because the gate of an upstream gave a call no seat.
         refused: bool,
     },
+    /// The producer of a streamed answer failed behind the head.
+    #[error("the answer broke off")]
+    StreamFailed,
     /// A fault of the gateway, a panic among them.
     #[error("the gateway failed")]
     Internal,
@@ -117,6 +120,7 @@ impl Error {
             Self::UpstreamReset => "upstream_reset",
             Self::Deadline => "deadline",
             Self::Flow { code, .. } => code,
+            Self::StreamFailed => "stream_failed",
             Self::Internal => "internal",
             Self::ClientGone => "client_gone",
         }
@@ -141,7 +145,7 @@ impl Error {
                 502 | 504 => Side::Upstream,
                 _ => Side::Us,
             },
-            Self::Shed { .. } | Self::Deadline | Self::Internal => Side::Us,
+            Self::Shed { .. } | Self::Deadline | Self::StreamFailed | Self::Internal => Side::Us,
         }
     }
 

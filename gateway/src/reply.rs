@@ -88,7 +88,8 @@ fn status(error: &Error) -> StatusCode {
         Error::UpstreamConnect | Error::UpstreamReset => StatusCode::BAD_GATEWAY,
         Error::UpstreamTimeout | Error::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Error::Flow { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        Error::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        // The head of a stream went out long before.
+        Error::StreamFailed | Error::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         // Nobody reads it; 499 stands in the timeline, as nginx has it in its log.
         Error::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
     }

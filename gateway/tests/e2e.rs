@@ -1,4 +1,5 @@
-//! The built binary from the outside: every test starts `zerver`, talks to it over sockets, and reads what it shows.
+//! The built binary from the outside: tests start `zerver`, talk to it over sockets, and read what it shows. Only what
+//! needs flows in Rust (`streaming`) starts a gateway in its own process.
 
 #[path = "e2e/support.rs"]
 mod support;
@@ -15,6 +16,8 @@ mod demo;
 mod proxy;
 #[path = "e2e/leaving.rs"]
 mod leaving;
+#[path = "e2e/streaming.rs"]
+mod streaming;
 #[path = "e2e/checkout.rs"]
 mod checkout;
 #[path = "e2e/limits.rs"]

@@ -8,10 +8,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use zerver_flows::{BoundFlow, Cancel, Env, Fail, Req};
+use zerver_flows::{Body, BoundFlow, Cancel, Env, Fail, Req};
 use zerver_telemetry::event::Cause;
 use zerver_telemetry::names::Name;
 
+use super::streaming;
+use crate::admission::{self, Permit};
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::pipeline::content_length;
@@ -58,6 +60,9 @@ pub(super) fn header(reply: &Reply, exchange: &Exchange) -> Result<ResponseHeade
 }
 
 /// Runs a flow and writes its answer. A client that leaves meanwhile cancels the flow and all its effects.
+///
+/// `permit`, the seat of the route's own gate, is for the flow's work: it is given back before a streamed answer, which
+/// takes as long as its client likes and would teach the limit nothing.
 pub(super) async fn run_flow(
     session: &mut Session,
     exchange: &mut Exchange,
@@ -65,6 +70,7 @@ pub(super) async fn run_flow(
     route: &Route,
     flow: &BoundFlow,
     params: Vec<(String, String)>,
+    permit: &mut Option<Permit>,
 ) -> Result<()> {
     let body = match read_body(session, exchange, plan, route).await {
         Ok(body) => body,
@@ -116,7 +122,18 @@ pub(super) async fn run_flow(
                     .filter(|(name, _)| !framing(name))
                     .map(|(name, value)| (name.clone(), value.clone()))
                     .collect();
-                give(session, exchange, Reply { status: response.status, headers, body: response.body }).await
+                match response.body {
+                    Body::Whole(body) => {
+                        give(session, exchange, Reply { status: response.status, headers, body }).await
+                    }
+                    Body::Stream(body) => {
+                        if let Some(permit) = permit.take() {
+                            let failed = response.status.is_server_error();
+                            permit.done(if failed { admission::Outcome::Failed } else { admission::Outcome::Good });
+                        }
+                        streaming::give(session, exchange, response.status, headers, body).await
+                    }
+                }
             }
             Err(failure) => {
                 tracing::debug!(request_id = exchange.request_id, %failure, "flow failed");

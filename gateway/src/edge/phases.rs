@@ -164,11 +164,12 @@ impl ProxyHttp for Phases {
                 return written.map(|()| true);
             }
         };
-        let permit = entered.permit;
+        let mut permit = entered.permit;
         let done = match &entered.route.target {
             Target::Reply(reply) => answer::give(session, &mut exchange, reply.clone()).await.map(|()| true),
             Target::Flow(flow) => {
-                answer::run_flow(session, &mut exchange, &ctx.plan, &entered.route, flow, entered.params)
+                let (plan, route) = (&ctx.plan, &entered.route);
+                answer::run_flow(session, &mut exchange, plan, route, flow, entered.params, &mut permit)
                     .await
                     .map(|()| true)
             }

@@ -71,6 +71,17 @@ impl Client {
         Self(Pooled::builder(TokioExecutor::new()).http2_only(true).build(connector()))
     }
 
+    /// Speaks HTTP/1.1, and HTTP/2, with little room in the kernel for what nobody reads.
+    pub(crate) fn narrow() -> [Self; 2] {
+        let narrow = || {
+            let mut connector = connector();
+            connector.set_recv_buffer_size(Some(64 * 1024));
+            connector
+        };
+        let builder = || Pooled::builder(TokioExecutor::new());
+        [Self(builder().build(narrow())), Self(builder().http2_only(true).build(narrow()))]
+    }
+
     /// Sends a request and gives the answer's head, its body still to come; none where no answer came.
     pub(crate) async fn begin(&self, request: Request<Body>) -> Option<Response<Incoming>> {
         timeout(PATIENCE, self.0.request(request)).await.expect("there is an answer in time").ok()

@@ -177,7 +177,9 @@ mod others {
         if req.path == "/away" {
             return fx.replace("inner", Req::get("/replaced"));
         }
-        Ok(String::from_utf8_lossy(&[first.body, second.body].concat()).into_owned())
+        let text =
+            |answer: &Response| String::from_utf8_lossy(answer.body.whole().expect("it is no stream")).into_owned();
+        Ok(text(&first) + &text(&second))
     }
     #[step]
     async fn text(a: &str) -> Result<Response> {

@@ -1,0 +1,15 @@
+//! Flows in virtual time: what the engine promises, a room for each promise.
+
+mod engine {
+    mod checkout;
+    mod semantics;
+    mod language;
+    mod policy;
+    mod saga;
+    mod refusal;
+    mod random;
+    mod streaming;
+    mod json;
+    mod sse;
+    mod declare;
+}
