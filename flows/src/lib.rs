@@ -6,6 +6,7 @@ mod request;
 mod response;
 mod respond;
 pub mod graph;
+pub mod lint;
 pub mod deadline;
 mod wake;
 pub mod adapter;
