@@ -12,9 +12,9 @@ mod writes;
 mod time;
 mod order;
 
-pub use finding::{Finding, Severity};
+pub use finding::Finding;
 pub use remarks::{Join, Remarks, Said};
-pub use rule::Rule;
+pub use rule::{Rule, Severity};
 
 use crate::graph::Graph;
 use crate::lint::subject::Subject;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::lint::rule::Rule;
+use crate::lint::rule::{Rule, Severity};
 
 /// One thing the linter found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,25 +26,6 @@ pub struct Finding {
     pub message: String,
     /// What to do.
     pub help: String,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// It may do harm: something may happen twice.
-    Error,
-    /// It is seldom meant.
-    Warning,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        })
-    }
 }
 
 /// `file:line: severity id flow.step: message`, and the help on a line of its own.

@@ -1,8 +1,8 @@
 //! The rules of the linter: each has an id that never changes its meaning.
 
-use serde::{Serialize, Serializer};
+use std::fmt;
 
-use crate::lint::finding::Severity;
+use serde::{Serialize, Serializer};
 
 /// What the linter looks for. A rule's id is for ever: one that is given up leaves a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,25 @@ pub enum Rule {
     LateHedge,
     /// ZF018: no route leads to the flow.
     Unreached,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It may do harm: something may happen twice.
+    Error,
+    /// It is seldom meant.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
 }
 
 impl Rule {
