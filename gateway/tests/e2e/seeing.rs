@@ -258,7 +258,7 @@ async fn graph_shows_what_the_gateway_measured() {
     assert!(text.contains("longest chain: ") && text.contains(&format!("live: {all} requests, errors 0 %")), "{text}");
     let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
     assert!(row("profile?").contains("100 %") && row("price ").contains(&format!("  {all} ")), "{text}");
-    let paths = text.split_once("critical paths\n").expect("they are told").1;
+    let paths = text.split_once("critical path\n").expect("they are told").1;
     assert!(paths.lines().next().is_some_and(|line| line.ends_with("user -> price -> respond")), "{text}");
     let dot = graph("checkout", "dot").await;
     assert!(dot.contains("\"price\" [label=\"price\\nget\\np50 ") && dot.contains("color="), "{dot}");

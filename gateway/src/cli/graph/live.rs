@@ -28,14 +28,13 @@ pub(super) fn text(graph: &Graph, live: &Latencies) -> String {
     for step in live.steps.iter().filter(|step| graph.position(&step.name).is_none()) {
         rows.push(row(format!("({})", step.name), Some(step)));
     }
-    for line in out::columns(&rows) {
-        let _ = writeln!(out, "{line}");
-    }
-    out.push_str("critical paths\n");
+    let mut chains = vec![["requests", "slowest 5 %", "mean", "critical path"].map(str::to_owned)];
     for chain in &live.chains {
         let steps = if chain.steps.is_empty() { "(no step)".to_owned() } else { chain.steps.join(" -> ") };
-        let (share, slow, mean) = (percent(chain.share), percent(chain.slow_share), ms(chain.mean_ms));
-        let _ = writeln!(out, "  {share:>5}  of the slowest {slow:>5}  mean {mean}  {steps}");
+        chains.push([percent(chain.share), percent(chain.slow_share), ms(chain.mean_ms), steps]);
+    }
+    for line in out::columns(&rows).into_iter().chain(out::columns(&chains)) {
+        let _ = writeln!(out, "{line}");
     }
     out
 }
@@ -193,8 +192,8 @@ profile?  0     -        -        -       -       -        -       -
 price     40    40.0 ms  120 ms   31 %    68 %    0.6 %    <0.1 %  90 %
 respond   40    0.25 ms  0.75 ms  31 %    68 %    0.6 %    <0.1 %  1 %
 (old)     40    1.0 ms   3.0 ms   31 %    68 %    0.6 %    <0.1 %  0 %
-critical paths
-  100 %  of the slowest 100 %  mean 44.0 ms  price -> respond
+requests  slowest 5 %  mean     critical path
+100 %     100 %        44.0 ms  price -> respond
 ";
         assert_eq!(table, expected);
     }
