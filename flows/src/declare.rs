@@ -5,12 +5,14 @@ mod document;
 mod expression;
 mod template;
 mod planner;
+mod remarks;
 mod builtin;
 
 use crate::flow::Flow;
 
 pub use document::FlowDoc;
 pub use problem::Problem;
+pub use remarks::remarks;
 
 /// Loads a flow from its place in a page of configuration. `targets` are the upstreams that the page declares.
 ///

@@ -8,6 +8,7 @@ mod response;
 mod respond;
 pub mod join;
 pub mod graph;
+pub mod lint;
 pub mod deadline;
 mod wake;
 mod hedge;

@@ -2,5 +2,6 @@
 //!
 //! Bound to loopback unless a token is set. Everything but `POST /reload` only reads.
 
+pub mod latencies;
 pub mod pages;
 pub mod server;

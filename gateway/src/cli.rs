@@ -1,9 +1,12 @@
 //! The command line: every subcommand, what it takes, and the exit codes (0 done, 1 failed, 2 wrong input).
 
 mod out;
+mod ask;
 mod run;
 mod check;
 mod env;
+mod flows;
+mod lint;
 mod graph;
 mod compare;
 #[cfg(feature = "viewer")]
@@ -50,17 +53,12 @@ enum Command {
         /// The configuration file.
         file: PathBuf,
     },
-    /// Print the graph of a flow.
-    Graph {
-        /// The flow's name.
-        flow: String,
-        /// The configuration file that holds it; not needed for a flow of this program's own.
-        #[arg(long, short)]
-        config: Option<PathBuf>,
-        /// How.
-        #[arg(long, value_enum, default_value = "text")]
-        format: graph::Format,
-    },
+    /// List the flows of a configuration file and of this program, with what is known before they run.
+    Flows(flows::Arguments),
+    /// Say what in the flows is allowed and seldom meant; 1 when a finding is an error.
+    Lint(lint::Arguments),
+    /// Print the graph of a flow, with what a running gateway has measured if you like.
+    Graph(graph::Arguments),
     /// Open the terminal viewer on a running gateway or a capture.
     #[cfg(feature = "viewer")]
     View(view::Arguments),
@@ -85,7 +83,9 @@ pub(crate) fn main(flows: Vec<Flow>, args: impl IntoIterator<Item = OsString>) -
         Command::Check { .. } => check::schema(),
         Command::Env => env::main(),
         Command::Routes { file } => check::routes(&file, &flows),
-        Command::Graph { flow, config, format } => graph::main(&flow, config.as_deref(), format, &flows),
+        Command::Flows(arguments) => flows::main(&arguments, &flows),
+        Command::Lint(arguments) => lint::main(&arguments, &flows),
+        Command::Graph(arguments) => graph::main(&arguments, &flows),
         #[cfg(feature = "viewer")]
         Command::View(arguments) => view::main(&arguments),
         Command::Compare(arguments) => compare::main(&arguments),

@@ -28,6 +28,8 @@ mod timelines;
 mod otlp;
 #[path = "e2e/looking.rs"]
 mod looking;
+#[path = "e2e/seeing.rs"]
+mod seeing;
 #[path = "e2e/check.rs"]
 mod check;
 #[path = "e2e/reload.rs"]

@@ -11,6 +11,18 @@ use serde_saphyr::{Location, Spanned};
 #[serde(transparent)]
 pub struct FlowDoc(pub(super) Spanned<Tree>);
 
+impl FlowDoc {
+    /// The flow's name as the page writes it; none where that is no text.
+    #[must_use]
+    pub fn slug(&self) -> Option<&str> {
+        let Tree::Map(entries) = &self.0.value else { return None };
+        entries.iter().find_map(|(key, value)| match &value.value {
+            Tree::Text(text) if key.value == "flow" => Some(text.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// Any YAML value.
 #[derive(Clone, Debug)]
 pub(super) enum Tree {

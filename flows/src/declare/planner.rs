@@ -15,6 +15,7 @@ use super::template::{Shape, Template};
 use crate::graph::{Graph, GraphError, GraphNode, Head, check_slug};
 
 mod step;
+mod allow;
 
 /// A flow that can run.
 pub(super) struct Plan {
@@ -67,7 +68,7 @@ pub(super) struct Asked {
     pub(super) retries: u32,
 }
 
-const FLOW_KEYS: [&str; 7] = ["flow", "version", "owner", "deadline", "description", "steps", "respond"];
+const FLOW_KEYS: [&str; 8] = ["flow", "version", "owner", "deadline", "description", "lint", "steps", "respond"];
 const VERBS: [&str; 6] = ["get", "post", "put", "patch", "delete", "set"];
 const STEP_KEYS: [&str; 18] = [
     "get", "post", "put", "patch", "delete", "set", "optional", "timeout", "retry", "race", "first_ok", "quorum",
@@ -272,6 +273,9 @@ impl Planner<'_> {
         head.owner = get("owner").and_then(|tree| self.text("owner", tree).map(str::to_owned));
         head.doc = get("description").and_then(|tree| self.text("description", tree)).unwrap_or_default().to_owned();
         head.deadline = get("deadline").and_then(|tree| self.duration("deadline", tree));
+        if let Some(lint) = get("lint") {
+            self.lint(lint);
+        }
 
         let (mut nodes, mut steps) = (Vec::new(), Vec::new());
         let written = get("steps").and_then(|tree| self.mapping("steps", tree, None)).unwrap_or_default();

@@ -261,4 +261,10 @@ fn pages_that_are_no_flow() {
     check("- 1\n", "a flow is a mapping, not a list");
     check("flow: checkout\nsteps:\n  a: { set: 1 }\n  a: { set: 2 }\nrespond: {}\n", "4:3:");
     check("flow: [\n", "");
+    let lint = |lint: &str| format!("flow: checkout\nlint: {lint}\nrespond: {{}}\n");
+    check(&lint("{ allow: [ZF04] }"), "2:17: lint.allow: no rule has the id `ZF04`; did you mean `ZF004`?");
+    check(&lint("{ allow: [ZF004, dead] }"), "2:24: lint.allow: no rule has the id `dead`; its rules are ZF002, ZF003");
+    check(&lint("{ allow: ZF004 }"), "2:16: lint.allow is a list of ids, not text; allow: [ZF012]");
+    check(&lint("{ deny: [] }"), "2:9: lint: unknown key `deny`");
+    assert!(load_str(&lint("{ allow: [ZF004] }"), &TARGETS).is_ok());
 }

@@ -10,6 +10,8 @@ use zerver_telemetry::export::prometheus;
 use zerver_telemetry::id::TraceId;
 use zerver_telemetry::timeline::FORMAT_VERSION;
 
+use crate::admin::latencies;
+use crate::config::problem::suggestion;
 use crate::live::Live;
 use crate::reload::Reloader;
 
@@ -49,6 +51,7 @@ pub const PAGES: &[(&str, &str, &str)] = &[
     ("GET", "/rate-limits", "rate limits and how many keys they hold"),
     ("GET", "/routes", "the routes in their order of precedence"),
     ("GET", "/flows", "the flows with their graphs"),
+    ("GET", "/flows/{slug}/latencies", "how long each step of a flow takes and why, and which chains hold requests up"),
     ("GET", "/config", "the configuration in force, secrets masked"),
     ("POST", "/reload", "read the configuration file again"),
 ];
@@ -121,9 +124,10 @@ impl Pages {
                 json(&plan.flows.values().map(|flow| flow.flow().graph().to_json()).collect::<Vec<_>>())
             }
             "/config" => json(&live.plan().document),
-            path => match path.strip_prefix("/timelines/") {
-                Some(trace) => self.timeline(trace),
-                None => error(StatusCode::NOT_FOUND, "no such page; GET / lists them"),
+            path => match (path.strip_prefix("/timelines/"), of_flow(path)) {
+                (Some(trace), _) => self.timeline(trace),
+                (None, Some(slug)) => self.latencies(slug),
+                (None, None) => error(StatusCode::NOT_FOUND, "no such page; GET / lists them"),
             },
         }
     }
@@ -197,6 +201,15 @@ impl Pages {
         json(&explain::compare(&self.live.store.snapshot(), route.as_deref(), &cohorts))
     }
 
+    fn latencies(&self, slug: &str) -> Reply {
+        let plan = self.live.plan();
+        let Some(flow) = plan.flows.get(slug) else {
+            let known = suggestion(slug, plan.flows.keys().map(String::as_str));
+            return error(StatusCode::NOT_FOUND, &format!("no flow is named `{slug}`: {known}"));
+        };
+        json(&latencies::measure(slug, flow.flow().version(), &self.live.store.snapshot()))
+    }
+
     async fn reload(&self) -> Reply {
         let Some(reloader) = &self.reloader else {
             return error(StatusCode::CONFLICT, "this gateway was not started from a file");
@@ -210,6 +223,11 @@ impl Pages {
             },
         }
     }
+}
+
+/// The flow whose latencies a path asks for.
+fn of_flow(path: &str) -> Option<&str> {
+    path.strip_prefix("/flows/")?.strip_suffix("/latencies")
 }
 
 /// Whether a scraper asks for OpenMetrics, which carries exemplars.

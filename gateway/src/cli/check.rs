@@ -11,7 +11,8 @@ use crate::config::load;
 use crate::gateway::{self, Page};
 use crate::plan::Plan;
 
-fn plan(file: &Path, flows: &[Flow]) -> Result<Plan, ExitCode> {
+/// Reads and checks a file. What is wrong with it has been printed where there is no plan.
+pub(super) fn plan(file: &Path, flows: &[Flow]) -> Result<Plan, ExitCode> {
     gateway::check(&Page::File(file.to_owned()), flows, &load::process_env)
         .map_err(|rejected| out::fail(out::WRONG, rejected))
 }
@@ -33,7 +34,7 @@ pub(super) fn main(file: &Path, flows: &[Flow]) -> ExitCode {
 }
 
 /// `1 route`, `2 routes`.
-fn count(n: usize, what: &str) -> String {
+pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 

@@ -5,18 +5,14 @@ use std::io::BufReader;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use clap::{Args, ValueEnum};
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use clap::Args;
 use zerver_telemetry::explain::{self, Cohorts, Comparison, VerdictKind};
 use zerver_telemetry::recording::Reader;
 
-use super::out;
+use super::ask::Token;
+use super::out::Format;
+use super::{ask, out};
 
 /// What `zerver compare` takes.
 #[derive(Debug, Args)]
@@ -36,18 +32,8 @@ pub(super) struct Arguments {
     /// How.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// The admin token, when the gateway wants one.
-    #[arg(long, env = "ZER_ADMIN_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-}
-
-/// The form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For reading.
-    Text,
-    /// For programs.
-    Json,
+    #[command(flatten)]
+    token: Token,
 }
 
 fn range(text: &str) -> Result<(f64, f64), String> {
@@ -111,45 +97,12 @@ fn from_file(path: &Path, arguments: &Arguments) -> Result<Comparison, String> {
 
 /// Asks the gateway, which compares where its timelines are.
 fn from_gateway(arguments: &Arguments) -> Result<Comparison, String> {
-    let authority = arguments.source.trim_start_matches("http://").trim_end_matches('/');
     let mut query = Vec::new();
     if let Some(route) = &arguments.route {
-        query.push(format!("route={}", encode(route)));
+        query.push(format!("route={}", ask::encode(route)));
     }
     if let (Some(a), Some(b)) = (arguments.fast, arguments.slow) {
         query.push(format!("a={}-{}&b={}-{}", a.0, a.1, b.0, b.1));
     }
-    let url = format!("http://{authority}/compare?{}", query.join("&"));
-    let mut request = Request::get(&url);
-    if let Some(token) = &arguments.token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| format!("{authority} is no address: {error}"))?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let (status, body) = runtime.block_on(async {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let exchange = async {
-            let answer = client.request(request).await.map_err(|error| {
-                format!("no gateway answers at {authority} ({error}); give the admin address that `zerver run` prints")
-            })?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), 64 << 20).collect().await.map_err(|e| e.to_string())?;
-            Ok::<_, String>((status, body.to_bytes()))
-        };
-        tokio::time::timeout(Duration::from_secs(30), exchange)
-            .await
-            .unwrap_or_else(|_| Err(format!("{authority} did not answer within 30 s")))
-    })?;
-    match status {
-        StatusCode::OK => serde_json::from_slice(&body).map_err(|error| format!("{authority} answers oddly: {error}")),
-        StatusCode::UNAUTHORIZED => Err("the gateway wants a token: set ZER_ADMIN_TOKEN or give --token".to_owned()),
-        _ => Err(format!("{authority} answers {status}: {}", String::from_utf8_lossy(&body))),
-    }
-}
-
-/// Percent-encodes what a query's value may not hold.
-fn encode(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    ask::page(&arguments.source, &format!("/compare?{}", query.join("&")), &arguments.token)
 }

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     admin: String,
     /// The form of the comparison.
     #[arg(long, value_enum, default_value = "text")]
-    format: compare::Format,
+    format: out::Format,
     /// List the faults and end.
     #[arg(long)]
     list: bool,

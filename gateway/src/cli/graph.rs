@@ -1,15 +1,18 @@
 //! `zerver graph`: a flow's steps, what each reads, and the longest way through.
 
-use std::path::Path;
+mod live;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use zerver_flows::Flow;
+use zerver_flows::graph::Graph;
 
-use super::out;
-use crate::config::load;
+use super::ask::Token;
+use super::{ask, check, out};
+use crate::admin::latencies::Latencies;
 use crate::config::problem::suggestion;
-use crate::gateway::{self, Page};
 
 /// The form of a printed graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,12 +27,31 @@ pub(super) enum Format {
     Json,
 }
 
-pub(super) fn main(name: &str, config: Option<&Path>, format: Format, own: &[Flow]) -> ExitCode {
+/// What `zerver graph` takes.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The flow's name.
+    flow: String,
+    /// The configuration file that holds it; not needed for a flow of this program's own.
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+    /// How.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Join it with what a running gateway has measured: its admin address.
+    #[arg(long, value_name = "ADMIN")]
+    live: Option<String>,
+    #[command(flatten)]
+    token: Token,
+}
+
+pub(super) fn main(arguments: &Arguments, own: &[Flow]) -> ExitCode {
+    let (name, config) = (arguments.flow.as_str(), arguments.config.as_deref());
     let mut flows: Vec<Flow> = own.to_vec();
     if let Some(file) = config {
-        match gateway::check(&Page::File(file.to_owned()), own, &load::process_env) {
+        match check::plan(file, own) {
             Ok(plan) => flows = plan.flows.values().map(|bound| bound.flow().clone()).collect(),
-            Err(rejected) => return out::fail(out::WRONG, rejected),
+            Err(code) => return code,
         }
     }
     let Some(flow) = flows.iter().find(|flow| flow.slug() == name) else {
@@ -38,12 +60,42 @@ pub(super) fn main(name: &str, config: Option<&Path>, format: Format, own: &[Flo
         return out::fail(out::WRONG, format!("error: no flow is named `{name}`: {known}{hint}"));
     };
     let graph = flow.graph();
-    let text = match format {
+    let text = match &arguments.live {
+        None => declared(graph, arguments.format),
+        Some(admin) => match ask::page::<Latencies>(admin, &format!("/flows/{name}/latencies"), &arguments.token) {
+            Ok(measured) => {
+                if measured.version != flow.version() {
+                    let (here, there) = (flow.version(), measured.version);
+                    out::note(format!("warning: this is {name}@{here}; the gateway serves {name}@{there}"));
+                }
+                joined(graph, &measured, arguments.format)
+            }
+            Err(error) => Err(error),
+        },
+    };
+    match text {
+        Ok(text) => {
+            out::line(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => out::fail(1, format!("error: {error}")),
+    }
+}
+
+fn declared(graph: &Graph, format: Format) -> Result<String, String> {
+    Ok(match format {
         Format::Text => graph.to_text(),
         Format::Dot => graph.to_dot(),
         Format::Mermaid => graph.to_mermaid(),
         Format::Json => format!("{:#}", graph.to_json()),
-    };
-    out::line(text.trim_end());
-    ExitCode::SUCCESS
+    })
+}
+
+fn joined(graph: &Graph, measured: &Latencies, format: Format) -> Result<String, String> {
+    match format {
+        Format::Text => Ok(live::text(graph, measured)),
+        Format::Dot => Ok(live::dot(graph, measured)),
+        Format::Mermaid => Ok(live::mermaid(graph, measured)),
+        Format::Json => live::json(graph, measured).map(|json| format!("{json:#}")).map_err(|error| error.to_string()),
+    }
 }

@@ -4,6 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use zerver_flows::Flow;
 use zerver_flows::declare;
+use zerver_flows::lint::Remarks;
 
 use super::problem::{Place, Problem};
 
@@ -35,6 +36,16 @@ impl JsonSchema for FlowPage {
                 "owner": { "type": "string" },
                 "description": { "type": "string" },
                 "deadline": { "type": "string", "description": "Time for the whole flow, such as 2s." },
+                "lint": {
+                    "type": "object",
+                    "properties": {
+                        "allow": {
+                            "type": "array",
+                            "items": { "type": "string" },
+                            "description": "Rules of `zerver lint` that are not wanted here."
+                        }
+                    }
+                },
                 "steps": { "type": "object", "description": "Steps by name; the name is the slot that others read." },
                 "respond": { "type": "object", "description": "The answer." }
             }
@@ -48,6 +59,13 @@ impl JsonSchema for FlowPage {
 /// Every problem found, in its place in the page.
 pub fn load(page: &FlowPage, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
     declare::load(&page.0, targets).map_err(|found| found.into_iter().map(problem).collect())
+}
+
+/// What the linter asks of the page of the flow with this name; nothing where no page has it.
+#[must_use]
+pub fn remarks<'p>(pages: impl IntoIterator<Item = &'p FlowPage>, slug: &str) -> Remarks {
+    let page = pages.into_iter().find(|page| page.0.slug() == Some(slug));
+    page.map(|page| declare::remarks(&page.0)).unwrap_or_default()
 }
 
 fn problem(found: declare::Problem) -> Problem {

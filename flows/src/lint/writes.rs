@@ -1,0 +1,28 @@
+//! ZF004 and ZF007: what may be written twice, by a retry or by a join that is content with one of several calls.
+
+use crate::lint::finding::Finding;
+use crate::lint::rule::Rule;
+use crate::lint::subject::{Deed, Subject};
+
+pub(super) fn look(flow: &Subject<'_>, found: &mut Vec<Finding>) {
+    for (_, node) in flow.steps() {
+        let (deed, said) = (flow.deed(node), flow.said(node));
+        let verb = &node.step;
+        if deed == Deed::Writes && node.retries > 0 && !(said.idempotent || node.idempotent) {
+            let target = node.targets.first().map_or("the target", String::as_str);
+            let message = format!("`{verb}` is tried again, and may happen up to {} times", node.retries + 1);
+            let help = format!(
+                "remove `retry`, use `put`, or, where `{target}` knows the `Idempotency-Key` that every try carries, \
+                 allow {} for this flow",
+                Rule::RetriedWrite.id()
+            );
+            found.push(flow.finding(Rule::RetriedWrite, Some(node), message, help));
+        }
+        // An answer that does not count is no write that did not happen, be it one that may be made twice.
+        if let (Deed::Writes | Deed::WritesAlike, Some(join)) = (deed, said.join) {
+            let message = format!("`{}` of `{verb}`: a call whose answer does not count may have written", join.key());
+            let help = "write to one target, or to all of them: a list without a join waits for every answer";
+            found.push(flow.finding(Rule::JoinedWrite, Some(node), message, help));
+        }
+    }
+}
