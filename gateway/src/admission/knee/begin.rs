@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::bucket::{ALIKE, Bucket};
-use super::{BUCKET_MAX_S, DRAIN_SOON_S, Knee, Phase, SAMPLES, Why};
+use super::{BUCKET_MAX_S, DRAIN_SOON_S, Knee, LIMITED_FOR_DRAIN, Phase, SAMPLES, Why};
 
 /// Samples a level wants where answers are alike; twice as many where they vary.
 const SAMPLES_LEVEL: u32 = 8;
@@ -125,7 +125,10 @@ impl Knee {
             // Some waited now and then, but mostly there was room: there is no more load than this.
         } else if self.sure {
             self.phase = Phase::Follow;
-            self.drain_due = now.as_secs_f64() + 2.0 * DRAIN_SOON_S;
+            // A base of a few answers is looked at again before it has done harm.
+            let few = self.base_samples < 0.5 * f64::from(SAMPLES);
+            self.limited = if few { LIMITED_FOR_DRAIN } else { 0 };
+            self.drain_due = now.as_secs_f64() + DRAIN_SOON_S * if few { 0.5 } else { 2.0 };
             self.move_to(now, self.target().min(self.cap), Why::SearchEnd);
         } else {
             // Never seen without a queue, perhaps: the base is that at most.
