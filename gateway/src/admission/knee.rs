@@ -5,34 +5,32 @@
 //! that keep the upstream busy (Little's law). The limit stands a little above it. A *minimum* answer time is never used:
 //! where answer times vary, the minimum says nothing about the mean, and limits built on it starve the upstream.
 
+mod bucket;
 mod evidence;
+mod begin;
+mod drain;
 
 use std::time::Duration;
 
-use super::class::fraction;
 use super::moves::{Bounds, Finish, Move, Outcome, Why};
+use begin::Level;
+use bucket::Bucket;
 use evidence::{Seen, Tops};
 
 /// Samples a bucket wants: the mean of 64 exponential answer times is right within an eighth.
 const SAMPLES: u32 = 64;
 /// Samples a bucket wants while the limit still searches, where a doubling is easy to see.
 const SAMPLES_SEARCH: u32 = 32;
-/// Samples a drain wants: it costs throughput, so it is short.
-const SAMPLES_DRAIN: u32 = 48;
 /// A bucket is at least so long, in seconds.
 const BUCKET_S: f64 = 0.1;
 /// A bucket ends after so long with fewer samples, in seconds.
 const BUCKET_MAX_S: f64 = 1.0;
 /// Seats above the knee, as a factor: a short queue in the upstream hides the way to it and back.
 const HEAD: f64 = 1.5;
-/// Seconds between two drains while the limit is reached.
-const DRAIN_S: f64 = 5.0;
 /// Seconds to the next drain when the last one, or the answer time, says that the base is wrong.
 const DRAIN_SOON_S: f64 = 1.0;
 /// Limited buckets in a row before a drain: a gust of requests is no overload, and a drain in it would refuse some.
 const LIMITED_FOR_DRAIN: u32 = 3;
-/// A drain's share of the knee.
-const DRAIN_SHARE: f64 = 0.7;
 
 /// The limit and what it knows.
 #[derive(Clone, Debug)]
@@ -43,7 +41,9 @@ pub struct Knee {
     bucket: Bucket,
     /// Mean answer time without a queue, in seconds.
     base: Option<f64>,
-    /// The base was seen with seats to spare, not only with all in use.
+    /// How many answers it is the mean of, while the beginning lasts.
+    base_samples: f64,
+    /// The base was seen without a queue: with seats to spare, with throughput that grew with the seats, or in a drain.
     sure: bool,
     /// Mean answer time of the last bucket, in seconds.
     rtt: Option<f64>,
@@ -60,33 +60,26 @@ pub struct Knee {
     cap: f64,
     drain_due: f64,
     drain_began: f64,
+    /// When its bucket opens, although requests from before it are still in flight.
+    drain_opens_by: f64,
+    /// Seats of the level that ended the beginning, until the first drain has confirmed it.
+    begun: Option<f64>,
     seed: u64,
     last: Option<Move>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// One more seat for each answer, so that the limit doubles in the time of one; `from` is where this bucket began,
-    /// `before` the best throughput so far, `flat` the buckets in a row that brought no more of it.
-    Search { before: Option<f64>, from: f64, flat: u8 },
+    /// Nothing is known yet: more seats for as long as they bring more throughput; `before` is the level before this one.
+    Begin { before: Option<Level> },
+    /// There is more room than was known: one more seat for each answer, so that the limit doubles in the time of one;
+    /// `from` is where this bucket began, `before` the best throughput so far, `flat` the buckets in a row that brought
+    /// no more of it.
+    Search { before: f64, from: f64, flat: u8 },
     /// Following the knee.
     Follow,
     /// Held low until a bucket shows less throughput; then back to the knee.
     Drain,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    /// When it opens, in seconds; later than now while an earlier change of the limit still echoes.
-    opens: f64,
-    /// The last seat given back, in seconds.
-    last: f64,
-    finished: u32,
-    presumed: u32,
-    failed: u32,
-    timeouts: u32,
-    full: u32,
-    rtt_sum: f64,
 }
 
 impl Knee {
@@ -98,9 +91,10 @@ impl Knee {
         Self {
             bounds,
             limit: f64::from(bounds.start),
-            phase: Phase::Search { before: None, from: 0.0, flat: 0 },
+            phase: Phase::Begin { before: None },
             bucket: Bucket::default(),
             base: None,
+            base_samples: 0.0,
             sure: false,
             rtt: None,
             patience: 4.0 * BUCKET_MAX_S,
@@ -109,8 +103,10 @@ impl Knee {
             limited: 0,
             deadline: None,
             cap: f64::INFINITY,
-            drain_due: DRAIN_S,
+            drain_due: 0.0,
             drain_began: 0.0,
+            drain_opens_by: 0.0,
+            begun: None,
             seed,
             last: None,
         }
@@ -152,6 +148,14 @@ impl Knee {
     pub fn finished(&mut self, now: Duration, finish: Finish) {
         let at = now.as_secs_f64();
         let rtt = (at - finish.started.as_secs_f64()).max(0.0);
+        if self.rtt.is_none() && self.bucket.finished == 0 {
+            // What happened before the first request is not part of the first bucket.
+            self.bucket = Bucket::open(self.bucket.opens.max(finish.started.as_secs_f64()));
+        }
+        if self.bucket.opens.is_infinite() {
+            self.open_drain(at, finish.started.as_secs_f64());
+            return;
+        }
         if !self.takes(at) {
             return;
         }
@@ -162,11 +166,9 @@ impl Knee {
             // How long the upstream takes is not known, so this is no sample.
             Outcome::ClientGone => return,
         }
-        self.bucket.finished += 1;
-        self.bucket.full += u32::from(finish.full);
-        self.bucket.rtt_sum += rtt;
-        if let Phase::Search { before: Some(_), from, flat: 0 } = self.phase
-            && self.bucket.full > 0
+        self.bucket.add(rtt, finish.full);
+        if let Phase::Search { from, flat: 0, .. } = self.phase
+            && self.bucket.full_share() > 0.0
             && finish.outcome == Outcome::Good
             && self.limit + 1.0 <= (2.0 * from).min(self.cap)
         {
@@ -190,7 +192,7 @@ impl Knee {
         // After a pause in the answers (a freeze, an idle night) the bucket's length says nothing about throughput.
         let quiet = at - self.bucket.last.max(self.bucket.opens);
         if quiet > self.patience {
-            self.bucket = Bucket { opens: at, ..Bucket::default() };
+            self.bucket = Bucket::open(at);
             // A second pause like this one is how the upstream answers now.
             self.patience = 2.0 * quiet;
         }
@@ -201,15 +203,16 @@ impl Knee {
     fn close_when_due(&mut self, now: Duration) {
         let at = now.as_secs_f64();
         let length = at - self.bucket.opens;
-        let mean = self.bucket.rtt_sum / f64::from(self.bucket.finished.max(1));
+        let mean = self.bucket.mean();
         let (wanted, shortest) = match self.phase {
+            Phase::Begin { before } => self.level_wants(before),
             // All that are in flight, or answers that come in bursts would look like throughput that stands still.
             Phase::Search { from, .. } => (SAMPLES_SEARCH.max(from as u32), mean.clamp(0.02, 2.0)),
-            Phase::Drain => (SAMPLES_DRAIN, (1.5 * mean).clamp(BUCKET_S, 2.0)),
+            Phase::Drain => self.drain_wants(),
             Phase::Follow => (SAMPLES, (1.5 * mean).clamp(BUCKET_S, 2.0)),
         };
         if length >= shortest && (self.bucket.finished >= wanted || length >= BUCKET_MAX_S.max(shortest)) {
-            let bucket = std::mem::replace(&mut self.bucket, Bucket { opens: at, last: at, ..Bucket::default() });
+            let bucket = std::mem::replace(&mut self.bucket, Bucket::open(at));
             self.learn(now, length, bucket);
         }
     }
@@ -217,33 +220,34 @@ impl Knee {
     fn learn(&mut self, now: Duration, length: f64, bucket: Bucket) {
         let samples = f64::from(bucket.finished);
         let throughput = (samples + f64::from(bucket.presumed) - f64::from(bucket.timeouts)) / length;
-        let rtt = bucket.rtt_sum / samples;
-        let full = f64::from(bucket.full) / samples;
-        // A timed-out answer time is a lower bound, not a measurement of an upstream without a queue.
-        let measured = bucket.timeouts * 10 <= bucket.finished;
+        let rtt = bucket.mean();
+        let full = bucket.full_share();
+        let measured = bucket.is_measured();
         self.rtt = Some(rtt);
         self.patience = BUCKET_S.max(4.0 * rtt);
 
-        if let Some(deadline) = self.deadline {
+        if let Some(deadline) = self.deadline
+            && self.phase != Phase::Drain
+        {
             // Without a queue in the upstream, fewer seats would not make answers shorter, only fewer.
             let queue = self.base.is_none_or(|base| !self.sure || rtt > HEAD * base);
             let half = (0.5 * deadline).max(if self.sure { HEAD * self.base.unwrap_or(0.0) } else { 0.0 });
             self.cap = if queue { half * throughput } else { f64::INFINITY };
         }
         if self.phase == Phase::Drain {
-            self.drained(now, length, throughput, rtt, measured);
+            self.drained(now, length, throughput, &bucket);
             return;
         }
 
         // While it searches, answers that come in bursts leave seats free between them: then less is enough.
-        let limited = if matches!(self.phase, Phase::Search { .. }) { 0.1 } else { 0.5 };
+        let limited = if self.phase == Phase::Follow { 0.5 } else { 0.1 };
         if full < limited {
             // Seats to spare: nothing is learnt about the knee, but this is what an answer takes without a queue.
             self.before = None;
             self.limited = 0;
             if full <= 0.05 && measured {
                 self.base = Some(self.base.map_or(rtt, |base| base + 0.3 * (rtt - base)));
-                self.sure = true;
+                self.base_is_free();
                 // The base was had for nothing; no need to drain for it just now.
                 self.drain_due = self.drain_due.max(now.as_secs_f64() + DRAIN_SOON_S);
             } else if self.phase == Phase::Follow && self.limit < self.target().min(self.cap) {
@@ -251,6 +255,22 @@ impl Knee {
                 let way = self.target().min(self.cap) - self.limit;
                 self.move_to(now, self.limit + 0.4 * way, Why::KneeUp);
             }
+            return;
+        }
+
+        let collapsed = self.tops.top().is_some_and(|top| throughput < 0.6 * top);
+        if self.sure && collapsed && self.base.is_some_and(|base| rtt > 3.5 * base) {
+            // The upstream can do much less than it could, and whether it has fewer slots or slower ones only fewer seats
+            // will show: all that was known is void.
+            self.base = Some(rtt);
+            self.sure = false;
+            // Of this bucket too: the change was in the middle of it, perhaps.
+            self.tops.clear();
+            self.drain(now, throughput);
+            return;
+        }
+        if let Phase::Begin { before } = self.phase {
+            self.level_seen(now, throughput, &bucket, before);
             return;
         }
 
@@ -276,7 +296,7 @@ impl Knee {
     fn follow(&mut self, now: Duration, throughput: f64, rtt: f64, bucket: Bucket) {
         let at = now.as_secs_f64();
         let base = self.base.unwrap_or(rtt).max(1e-6);
-        let healthy = (bucket.failed + bucket.timeouts) * 4 <= bucket.finished;
+        let healthy = bucket.is_healthy();
 
         // A capacity that left this band has changed: the throughputs of before say nothing about it.
         let top = self.tops.top();
@@ -286,19 +306,13 @@ impl Knee {
         self.tops.remember(throughput);
 
         if let Phase::Search { before, flat, .. } = self.phase {
-            let grows = before.is_none_or(|before| throughput >= 1.2 * before);
-            let flat = if grows { 0 } else { flat + 1 };
+            let flat = if throughput >= 1.2 * before { 0 } else { flat + 1 };
             let queue = flat > 0 && rtt > 2.0 * base;
             if flat < 2 && !queue && healthy && self.limit < self.cap {
-                let best = before.unwrap_or(0.0).max(throughput);
-                self.phase = Phase::Search { before: Some(best), from: self.limit, flat };
+                self.phase = Phase::Search { before: before.max(throughput), from: self.limit, flat };
                 return;
             }
             self.phase = Phase::Follow;
-            if !self.sure {
-                // The base was taken with all seats in use: there was a queue in it, perhaps.
-                self.drain_due = at;
-            }
             self.move_to(now, self.target().min(self.cap), Why::SearchEnd);
             return;
         }
@@ -307,7 +321,7 @@ impl Knee {
             // Reached, and no queue in the upstream: the knee is higher than it was.
             self.tops.clear();
             self.tops.remember(throughput);
-            self.phase = Phase::Search { before: Some(throughput), from: self.limit, flat: 0 };
+            self.phase = Phase::Search { before: throughput, from: self.limit, flat: 0 };
             return;
         }
         let doubtful = rtt > 3.5 * base;
@@ -316,11 +330,7 @@ impl Knee {
         }
         let target = self.target();
         if at >= self.drain_due && (doubtful || self.limited >= LIMITED_FOR_DRAIN) {
-            self.phase = Phase::Drain;
-            self.drain_began = at;
-            let knee = self.tops.top().unwrap_or(throughput) * base;
-            // Not far below the present limit at once: where the base is too low, so is the knee.
-            self.move_to(now, (DRAIN_SHARE * knee).clamp(0.4 * self.limit, DRAIN_SHARE * self.limit), Why::Drain);
+            self.drain(now, throughput);
         } else if self.cap < target && self.cap < self.limit {
             self.move_to(now, self.cap, Why::DeadlineCap);
         } else {
@@ -328,44 +338,6 @@ impl Knee {
             let (share, why) = if way < 0.0 { (0.7, Why::KneeDown) } else { (0.4, Why::KneeUp) };
             self.move_to(now, self.limit + share * way, why);
         }
-    }
-
-    /// Ends a drain, or takes it deeper while fewer seats bring no less throughput: then the upstream still had a queue.
-    fn drained(&mut self, now: Duration, length: f64, throughput: f64, rtt: f64, measured: bool) {
-        let before = self.base.unwrap_or(rtt);
-        let top = self.tops.top().unwrap_or(throughput);
-        if measured && rtt < before && throughput > 1.2 * top {
-            // More throughput with fewer seats: the upstream has become faster meanwhile.
-            self.base = Some(rtt);
-            self.tops.clear();
-            self.tops.remember(throughput);
-            self.end_drain(now, DRAIN_SOON_S);
-            self.phase = Phase::Search { before: Some(throughput), from: self.limit, flat: 0 };
-            return;
-        }
-        if measured && throughput > 0.8 * top && self.current() > 2 {
-            self.base = Some(before.min(rtt));
-            self.move_to(now, DRAIN_SHARE * self.limit, Why::Drain);
-            return;
-        }
-        // Less throughput, so no queue: this is the answer time. A time cut short by our patience says "at least".
-        if rtt > before {
-            self.base = Some(rtt);
-        } else if measured {
-            self.base = Some(before + 0.7 * (rtt - before));
-        }
-        self.sure = true;
-        let wrong = (rtt - before).abs() > 0.25 * before;
-        self.end_drain(now, if wrong { DRAIN_SOON_S.max(4.0 * length) } else { DRAIN_S.max(40.0 * length) });
-    }
-
-    fn end_drain(&mut self, now: Duration, pause_s: f64) {
-        self.seed = self.seed.wrapping_add(1);
-        // Spread by a fifth, so that gates do not drain together.
-        self.drain_due = now.as_secs_f64() + pause_s * (0.8 + 0.4 * fraction(self.seed));
-        self.phase = Phase::Follow;
-        self.before = None;
-        self.move_to(now, self.target().min(self.cap), Why::DrainEnd);
     }
 
     fn target(&self) -> f64 {
@@ -384,8 +356,7 @@ impl Knee {
         self.last = Some(Move { at: now, from, to, why });
         // What is in flight still belongs to the old limit. A small change can be seen through, a large one cannot.
         if why != Why::Search && from.abs_diff(to) * 10 > from {
-            self.bucket.opens = now.as_secs_f64() + self.rtt.unwrap_or(0.0).min(BUCKET_MAX_S);
-            self.bucket.last = self.bucket.opens;
+            self.bucket = Bucket::open(now.as_secs_f64() + self.rtt.unwrap_or(0.0).min(BUCKET_MAX_S));
         }
     }
 }

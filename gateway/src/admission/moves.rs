@@ -109,6 +109,6 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { start: 16, min: 2, max: 4_000 }
+        Self { start: 4, min: 2, max: 4_000 }
     }
 }

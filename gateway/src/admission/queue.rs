@@ -44,6 +44,8 @@ impl Default for QueueSettings {
 const BATCH_SHARE: f64 = 0.1;
 /// After an aged batch request so many others go first.
 const AGED_EVERY: u32 = 9;
+/// So many may wait before the first answer says how fast seats come free.
+const UNKNOWN_WAITING: u32 = 16;
 /// Shared lines get new hands this often, in seconds.
 const EPOCH_S: u64 = 60;
 
@@ -168,7 +170,9 @@ impl<W> Room<W> {
         // The deadline must hold the wait and the service. The wait of one's own line is what fairness promises, so a
         // quiet tenant is not refused for the length of another's line.
         let in_turn = self.predict(now, class, self.turn(class, own + 1), flow);
-        if left.is_some_and(|left| left <= in_turn.min(predicted) + flow.service.mul_f64(0.5)) {
+        if flow.per_second.is_some()
+            && left.is_some_and(|left| left <= in_turn.min(predicted) + flow.service.mul_f64(0.5))
+        {
             return (Err(Reason::Deadline), None);
         }
         let mut displaced = None;
@@ -269,8 +273,8 @@ impl<W> Room<W> {
     /// How long the `nth` of a class waits.
     fn predict(&self, now: Duration, class: Class, nth: usize, flow: Flow) -> Duration {
         let Some(all) = flow.per_second else {
-            // Nothing was answered yet: as many may wait as may be served.
-            return if nth <= flow.seats as usize { Duration::ZERO } else { Duration::MAX };
+            // Nothing was answered yet: as many may wait as may be served, or a few.
+            return if nth <= flow.seats.max(UNKNOWN_WAITING) as usize { Duration::ZERO } else { Duration::MAX };
         };
         let rate = match class {
             Class::Critical => all,

@@ -15,6 +15,7 @@ use super::queue::Arrival;
 use super::shed::Reason;
 
 mod overload;
+mod cold;
 mod fairness;
 
 /// Something that changes with time, in seconds.
@@ -77,6 +78,8 @@ enum End {
 struct Story {
     stream: usize,
     arrived: f64,
+    /// When it was sent to the upstream; never, for most that were refused.
+    sent: Option<f64>,
     ended: f64,
     end: End,
 }
@@ -152,6 +155,7 @@ struct Request {
     deadline: Duration,
     ticket: Option<Ticket>,
     place: Option<u64>,
+    sent: Option<Duration>,
     service_s: f64,
     end: Option<(Duration, End)>,
 }
@@ -206,6 +210,7 @@ impl World {
                 self.run.stories.push(Story {
                     stream: request.stream,
                     arrived: request.arrived.as_secs_f64(),
+                    sent: request.sent.map(|sent| sent.as_secs_f64()),
                     ended: ended.as_secs_f64(),
                     end: how,
                 });
@@ -285,8 +290,8 @@ impl World {
         let id = self.requests.len();
         let deadline = self.now + self.scene.deadline;
         let Stream { class, tenant, .. } = self.scene.streams[stream];
-        let (ticket, place, end) = (None, None, None);
-        self.requests.push(Request { stream, arrived: self.now, deadline, ticket, place, service_s: 0.0, end });
+        let (ticket, place, sent, end) = (None, None, None, None);
+        self.requests.push(Request { stream, arrived: self.now, deadline, ticket, place, sent, service_s: 0.0, end });
         let arrival = Arrival { class, tenant, deadline: Some(deadline) };
         let (asked, displaced) = self.desk.ask(self.now, arrival, || id);
         if let Some((victim, shed)) = displaced {
@@ -309,6 +314,7 @@ impl World {
     fn send(&mut self, id: usize, ticket: Ticket) {
         self.requests[id].ticket = Some(ticket);
         self.requests[id].place = None;
+        self.requests[id].sent = Some(self.now);
         self.queue.push_back(id);
     }
 

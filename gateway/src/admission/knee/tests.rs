@@ -32,7 +32,7 @@ fn the_knee_is_found_from_below_and_from_above() {
 #[test]
 fn the_last_move_says_what_happened() {
     let mut knee = Knee::new(Bounds::default(), 1);
-    assert_eq!((knee.last_move(), knee.current()), (None, 16));
+    assert_eq!((knee.last_move(), knee.current()), (None, 4));
     let mut now = 0.0;
     full(&mut knee, &mut now, 0.1, 1_000.0, 0.01, Outcome::Good);
     let last = knee.last_move().expect("it grows");
@@ -62,7 +62,7 @@ fn without_load_it_does_not_move() {
         let started = now.saturating_sub(Duration::from_millis(5));
         knee.finished(now, Finish { started, outcome: Outcome::Good, full: false });
     }
-    assert_eq!((knee.current(), knee.last_move()), (16, None));
+    assert_eq!((knee.current(), knee.last_move()), (4, None));
     assert!(knee.base().is_some_and(|base| base.abs_diff(Duration::from_millis(5)) < Duration::from_micros(10)));
 }
 
@@ -74,4 +74,37 @@ fn a_client_that_left_is_no_sample() {
         knee.finished(now, Finish { started: Duration::ZERO, outcome: Outcome::ClientGone, full: true });
     }
     assert_eq!((knee.base(), knee.last_move()), (None, None));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_the_slowest() {
+    let mut knee = Knee::new(Bounds::default(), 1);
+    let mut now = 0.0;
+    while knee.last_move().is_none_or(|last| last.why != Why::Drain) {
+        full(&mut knee, &mut now, 0.005, 4.0, 0.05, Outcome::Good);
+        assert!(now < 5.0, "a base that was never seen without a queue calls for a drain");
+    }
+    let drained = now;
+    // Only what was sent before the drain comes back, as if a few had taken all seats for long.
+    while knee.last_move().is_some_and(|last| last.why == Why::Drain) {
+        now += 0.05;
+        let started = Duration::from_secs_f64(drained - 0.01);
+        knee.finished(Duration::from_secs_f64(now), Finish { started, outcome: Outcome::Good, full: true });
+        assert!(now < drained + 10.0, "the drain never ends");
+    }
+}
+
+#[test]
+fn a_base_that_was_seen_without_load_needs_no_drain() {
+    let mut knee = Knee::new(Bounds::default(), 1);
+    for n in 1..=100_u32 {
+        let now = Duration::from_millis(100) * n;
+        let started = now.saturating_sub(Duration::from_millis(50));
+        knee.finished(now, Finish { started, outcome: Outcome::Good, full: false });
+    }
+    let mut now = 10.0;
+    full(&mut knee, &mut now, 1.5, 4.0, 0.05, Outcome::Good);
+    assert!(knee.last_move().is_some_and(|last| last.why != Why::Drain), "{:?}", knee.last_move());
+    assert!((4..=10).contains(&knee.current()), "{}", knee.current());
+    assert!(knee.base().is_some_and(|base| base.abs_diff(Duration::from_millis(50)) < Duration::from_millis(10)));
 }
