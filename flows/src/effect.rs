@@ -16,6 +16,7 @@ mod answer;
 mod call;
 mod flight;
 mod pause;
+mod scratch;
 mod calls;
 
 pub use answer::Answer;

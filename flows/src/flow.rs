@@ -220,6 +220,10 @@ pub(crate) async fn perform(flow: &BoundFlow, req: &Req, mut opening: Opening) -
     if let Some(journal) = &shared.journal {
         journal.end(result.as_ref().map_or_else(|fail| fail.status, |response| response.status));
     }
+    if shared.arena.used() > 0 {
+        let bytes = i64::try_from(shared.arena.used()).unwrap_or(i64::MAX);
+        shared.log.attr_int(run.parent, shared.log.name("zerver.flow.scratch_bytes"), bytes);
+    }
     let failures = run.failures();
     debug_assert!(run.cells.iter().all(|cell| cell.stamp.pending().0 == 0), "an effect outlived its flow");
     FlowOutcome { result, failures, stuck }

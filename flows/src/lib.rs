@@ -17,6 +17,7 @@ mod bound;
 pub mod adapter;
 mod air;
 mod reads;
+pub mod arena;
 mod cancel;
 pub mod stuck;
 mod run;

@@ -13,6 +13,7 @@ use zerver_telemetry::recorder::Log;
 
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Retries, Traced};
 use crate::air::Air;
+use crate::arena::Arena;
 use crate::bound::Bound;
 use crate::cancel::Cancel;
 use crate::cells::Cells;
@@ -104,6 +105,7 @@ pub(crate) struct Shared {
     /// Those of them that are reads.
     pub(crate) reads: Reads,
     pub(crate) retries: Retries,
+    pub(crate) arena: Arena,
     /// Steps that wrote their slot, so far.
     pub(crate) wrote: AtomicU32,
     /// Flows that steps have run inside this one, so far.
@@ -139,6 +141,7 @@ impl Run {
             air: Air::new(at_once),
             reads: Reads::default(),
             retries: Retries::default(),
+            arena: Arena::default(),
             wrote: AtomicU32::new(0),
             inserted: AtomicU32::new(0),
         });

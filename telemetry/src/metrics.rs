@@ -18,7 +18,7 @@ use crate::exemplars::{Store, failed};
 use crate::metrics::catalog::{Kind, Metric};
 use crate::metrics::histogram::{Buckets, Distribution, Exemplar, Percentiles};
 use crate::recorder::Recorder;
-use crate::timeline::{Split, Timeline};
+use crate::timeline::{Split, Timeline, Value};
 
 /// Series of one counter.
 const COUNTER_SERIES: usize = 2_000;
@@ -191,6 +191,13 @@ impl Counted {
         *table.slot(&mut self.key, labels) += by;
     }
 
+    /// Raises the highest value seen so far.
+    fn raise(&mut self, metric: &'static Metric, labels: &[&str], to: u64) {
+        let table = self.counters.entry(metric.name).or_insert_with(|| Table::new(metric));
+        let highest = table.slot(&mut self.key, labels);
+        *highest = to.max(*highest);
+    }
+
     fn series(&mut self, metric: &'static Metric, labels: &[&str]) -> &mut Distribution {
         let table = self.distributions.entry(metric.name).or_insert_with(|| Table::new(metric));
         table.slot(&mut self.key, labels)
@@ -215,6 +222,9 @@ impl Counted {
         }
         if timeline.outcome == Outcome::Refused {
             self.add(catalog::REFUSED, &[route, timeline.error.as_deref().unwrap_or("refused")], 1);
+        }
+        if let Some(Value::Int(bytes)) = timeline.root().attr("zerver.flow.scratch_bytes") {
+            self.raise(catalog::SCRATCH_PEAK, &[route], u64::try_from(*bytes).unwrap_or(0));
         }
         if timeline.lost_events > 0 {
             self.add(catalog::EVENTS_LOST, &[], u64::from(timeline.lost_events));

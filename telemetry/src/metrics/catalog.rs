@@ -94,6 +94,8 @@ catalog! {
         "Time of one call to another system, one per attempt, its own queueing included.";
     RETRIES Counter None "zerver_effect_retries_total" ["route", "target"]
         "Calls that were a second or later attempt.";
+    SCRATCH_PEAK Gauge Bytes "zerver_flow_scratch_peak_bytes" ["route"]
+        "The most scratch memory that the steps of one request have taken.";
     // The runtime and its limits; the gateway's own sources give these.
     RUN_QUEUE Gauge None "zerver_run_queue_depth" ["queue"]
         "Tasks that are ready and wait for a worker.";

@@ -29,6 +29,17 @@ fn a_timeline_is_counted_everywhere_it_should_be() {
 }
 
 #[test]
+fn scratch_memory_shows_its_peak() {
+    let metrics = Metrics::new();
+    let mut timeline = crate::timeline::sample();
+    for bytes in [700, 4_096, 12] {
+        timeline.nodes[0].attrs = vec![("zerver.flow.scratch_bytes".into(), Value::Int(bytes))];
+        metrics.observe(&timeline);
+    }
+    assert_eq!(number(&metrics.snapshot(), catalog::SCRATCH_PEAK, &["checkout"]), Some(4_096.0));
+}
+
+#[test]
 fn label_sets_are_bounded_and_the_rest_is_counted() {
     let metrics = Metrics::new();
     let mut timeline = crate::timeline::sample();
