@@ -7,15 +7,16 @@
 
 mod bucket;
 mod evidence;
+mod level;
 mod begin;
 mod drain;
 
 use std::time::Duration;
 
 use super::moves::{Bounds, Finish, Move, Outcome, Why};
-use begin::Level;
 use bucket::Bucket;
 use evidence::{Seen, Tops};
+use level::Level;
 
 /// Samples a bucket wants: the mean of 64 exponential answer times is right within an eighth.
 const SAMPLES: u32 = 64;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::class::fraction;
-use super::begin::Level;
 use super::bucket::{ALIKE, Bucket};
+use super::level::Level;
 use super::{BUCKET_MAX_S, BUCKET_S, DRAIN_SOON_S, Knee, LIMITED_FOR_DRAIN, Phase, Why};
 
 /// Samples a drain wants: it costs throughput, so it is short.
