@@ -78,6 +78,14 @@ impl<'r> Fx<'r> {
         cell.calls.lock().clear();
     }
 
+    /// Keeps what the step gave, for a run that shows it.
+    #[doc(hidden)]
+    pub fn show(&self, is_sensitive: bool, value: impl FnOnce() -> serde_json::Value) {
+        if let Some(values) = &self.run.shared.values {
+            values.keep(self.run.path(self.step), is_sensitive, value());
+        }
+    }
+
     /// A run of the graph inside this step, for the code that `#[flow]` writes.
     ///
     /// # Panics

@@ -14,6 +14,7 @@ use crate::cancel::Cancel;
 use crate::journal::{Journal, Key};
 use crate::run::{Runnable, Shell};
 use crate::stuck::{Stuck, StuckRuns};
+use crate::values::Values;
 
 /// Performs the effects of flows; one per gateway, shared by all its runs. Needs a tokio runtime with timers.
 pub struct Engine {
@@ -82,14 +83,16 @@ pub struct Env {
     pub deadline: Option<Ticks>,
     /// Filled with the run's effects and answers, to replay it; none to save the work.
     pub journal: Option<Arc<Journal>>,
+    /// Filled with what the steps give, for showing; none to save the work.
+    pub values: Option<Arc<Values>>,
     /// For telling the run that its client left, where it has steps to undo; dropping the run would leave them done.
     pub cancel: Option<Arc<Cancel>>,
 }
 
 impl Env {
-    /// A run for the request itself, without deadline, journal or cancel.
+    /// A run for the request itself, without deadline, journal, values or cancel.
     #[must_use]
     pub fn new(log: Log, engine: Arc<Engine>) -> Self {
-        Self { log, parent: NodeId::ROOT, engine, deadline: None, journal: None, cancel: None }
+        Self { log, parent: NodeId::ROOT, engine, deadline: None, journal: None, values: None, cancel: None }
     }
 }

@@ -41,6 +41,7 @@ use crate::journal::Journal;
 use crate::request::Req;
 use crate::run::{Opening, Run, Runnable as _};
 use crate::stuck::Stuck;
+use crate::values::Values;
 
 mod script;
 mod stage;
@@ -123,6 +124,7 @@ impl Fake {
         recording.route(bound.name(), bound.name(), 0);
         let journal = Journal::new();
         let cancel = self.leaves.map(|_| Cancel::new());
+        let values = Values::new();
         let opening = change(
             &bound,
             Opening {
@@ -131,6 +133,7 @@ impl Fake {
                 parent: NodeId::ROOT,
                 shell: stage.shell(&self.rules, &self.flows),
                 journal: Some(Arc::clone(&journal)),
+                values: Some(Arc::clone(&values)),
                 cancel: cancel.clone(),
                 resumed: None,
                 deadline: self.deadline.map(|by| stage.time.clock().after(recording.now(), by)),
@@ -159,7 +162,7 @@ impl Fake {
             failures: Vec::new(),
             stuck: None,
         });
-        Ok(stage.finish(recording, outcome, &journal, self.leaves))
+        Ok(Done { values: values.read(), ..stage.finish(recording, outcome, &journal, self.leaves) })
     }
 
     /// Runs one step, or any code that takes an [`Fx`], in virtual time.
@@ -178,6 +181,7 @@ impl Fake {
             parent: NodeId::ROOT,
             shell: stage.shell(&self.rules, &self.flows),
             journal: None,
+            values: None,
             cancel: None,
             resumed: None,
             deadline: None,

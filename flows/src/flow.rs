@@ -143,7 +143,7 @@ impl BoundFlow {
     /// # Cancel safety
     /// Dropping the future cancels every step and effect, which the timeline shows.
     pub fn run(&self, req: Req, env: Env) -> impl Future<Output = FlowOutcome> + Send + use<> {
-        let Env { log, parent, engine, deadline, journal, cancel } = env;
+        let Env { log, parent, engine, deadline, journal, values, cancel } = env;
         let deadline = crate::deadline::earlier(deadline, req.deadline);
         let seed = log.trace_id().0 as u64;
         let opening = Opening {
@@ -152,6 +152,7 @@ impl BoundFlow {
             parent,
             shell: engine as Arc<dyn Shell>,
             journal,
+            values,
             cancel,
             resumed: None,
             deadline,

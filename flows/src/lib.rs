@@ -15,6 +15,7 @@ mod hedge;
 mod cells;
 mod bound;
 pub mod adapter;
+pub mod values;
 mod air;
 mod reads;
 pub mod arena;
@@ -48,6 +49,7 @@ pub use exit::{Domain, Exit, Fail, OrFail, Replace, Result};
 pub use flow::{BoundFlow, Flow, FlowOutcome};
 pub use request::Req;
 pub use response::Response;
+pub use values::Values;
 pub use zerver_macros::{flow, step, subflow};
 
 /// What `#[step]` and `#[flow]` write their code with. Not for people.
@@ -62,4 +64,5 @@ pub mod generated {
     pub use crate::policy::retry;
     pub use crate::run::Run;
     pub use crate::slot::{Slot, only, written};
+    pub use crate::values::{AsJson, AsName, Shown};
 }

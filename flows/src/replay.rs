@@ -104,6 +104,7 @@ pub fn replay(flow: &Flow, record: &Record) -> Replayed {
         parent: NodeId::ROOT,
         shell: Arc::clone(&past) as Arc<dyn Shell>,
         journal: Some(Arc::clone(&journal)),
+        values: None,
         cancel: None,
         resumed: None,
         deadline: None,

@@ -62,6 +62,7 @@ impl Stuck {
             parent,
             shell: Arc::new(Resuming { past, live }),
             journal: Some(journal),
+            values: None,
             cancel: None,
             resumed: Some(Resumed { wrote, rest, fail: self.failed.clone() }),
             deadline: None,

@@ -25,6 +25,7 @@ use crate::reads::Reads;
 use crate::request::Req;
 use crate::response::Response;
 use crate::stuck::{Resumed, Stuck, Unwinding};
+use crate::values::Values;
 use crate::wake::Stamp;
 
 /// What the driver needs of the world: the engine, the fake and the replay are three of them.
@@ -96,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) shell: Arc<dyn Shell>,
     pub(crate) journal: Option<Arc<Journal>>,
+    pub(crate) values: Option<Arc<Values>>,
     pub(crate) cancel: Option<Arc<Cancel>>,
     /// For a run that goes on with the undoing of an earlier one: what that one did.
     pub(crate) resumed: Option<Resumed>,
@@ -119,6 +121,7 @@ pub(crate) struct Opening {
     pub(crate) parent: NodeId,
     pub(crate) shell: Arc<dyn Shell>,
     pub(crate) journal: Option<Arc<Journal>>,
+    pub(crate) values: Option<Arc<Values>>,
     pub(crate) cancel: Option<Arc<Cancel>>,
     pub(crate) resumed: Option<Resumed>,
     pub(crate) deadline: Option<Ticks>,
@@ -127,7 +130,7 @@ pub(crate) struct Opening {
 
 impl Run {
     pub(crate) fn new(opening: Opening) -> Self {
-        let Opening { bound, log, parent, shell, journal, cancel, resumed, deadline, seed } = opening;
+        let Opening { bound, log, parent, shell, journal, values, cancel, resumed, deadline, seed } = opening;
         let clock = log.recorder().clock().clone();
         let at_once = bound.graph.head().calls_at_once.unwrap_or(Head::CALLS_AT_ONCE);
         let shared = Arc::new(Shared {
@@ -135,6 +138,7 @@ impl Run {
             clock,
             shell,
             journal,
+            values,
             cancel,
             resumed,
             unwinding: Mutex::default(),

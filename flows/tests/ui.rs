@@ -14,6 +14,7 @@ fn messages() {
         "unknown_words",
         "not_a_line",
         "not_a_step",
+        "plain_function",
         "not_send",
         "joins",
         "undoing",

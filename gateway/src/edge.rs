@@ -7,4 +7,5 @@ mod proxying;
 pub(crate) mod server;
 mod stream;
 mod streaming;
+mod showing;
 mod timekeeper;

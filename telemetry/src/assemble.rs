@@ -15,6 +15,15 @@ use crate::timeline::{Node, State, Timeline, Value};
 /// Nodes that never closed (their task was dropped) are closed with the request as cancelled. A node whose opening
 /// found no room in the logbook is left out, and so are its states; [`Timeline::lost_events`] says so.
 pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names) -> Option<Timeline> {
+    until(book, clock, names, None)
+}
+
+/// Reads a logbook that is still written to, as if its request ended well at `now`.
+pub(crate) fn so_far(book: &Logbook, clock: &Clock, names: &Names, now: Ticks) -> Option<Timeline> {
+    until(book, clock, names, Some(now))
+}
+
+fn until(book: &Logbook, clock: &Clock, names: &Names, now: Option<Ticks>) -> Option<Timeline> {
     let text = |name: Name| (name != Name::NONE).then(|| names.get(name));
     let mut drafts: Vec<Draft> = Vec::new();
     let mut places: Vec<Option<u16>> = Vec::new();
@@ -52,7 +61,8 @@ pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names) -> Option<T
     }
     let root = drafts.first().filter(|draft| draft.kind == NodeKind::Request)?;
     let start = root.at;
-    let (end, outcome, status, error) = root.close.unwrap_or((start, Outcome::Cancelled, 0, Name::NONE));
+    let open = now.map_or((start, Outcome::Cancelled), |now| (now, Outcome::Ok));
+    let (end, outcome, status, error) = root.close.unwrap_or((open.0, open.1, 0, Name::NONE));
     let (outcome, status, error) = (outcome, status, text(error));
     // Numbers become places: a node whose opening was lost leaves no hole.
     let place = |node: Option<NodeId>| node.and_then(|n| places.get(usize::from(n.0)).copied().flatten()).map(NodeId);
@@ -62,8 +72,7 @@ pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names) -> Option<T
         .iter()
         .enumerate()
         .map(|(number, draft)| {
-            let (end, outcome, status, error) =
-                draft.close.unwrap_or((end.max(draft.at), Outcome::Cancelled, 0, Name::NONE));
+            let (end, outcome, status, error) = draft.close.unwrap_or((end.max(draft.at), open.1, 0, Name::NONE));
             let end_ns = ns(end.max(draft.at));
             let value = |raw: &RawValue| match *raw {
                 RawValue::Int(n) => Value::Int(n),

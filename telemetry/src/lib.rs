@@ -17,6 +17,7 @@ pub mod recorder;
 pub mod timeline;
 mod assemble;
 pub mod promote;
+pub mod redact;
 pub mod semconv;
 pub mod span;
 pub mod sampling;

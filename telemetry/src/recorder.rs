@@ -254,6 +254,13 @@ impl Log {
         self.recorder.0.clock.now()
     }
 
+    /// The request's timeline up to now, as if it ended well this moment: for showing a request its own. Reads the whole
+    /// logbook, some microseconds.
+    #[must_use]
+    pub fn so_far(&self) -> Option<Timeline> {
+        crate::assemble::so_far(&self.book, self.recorder.clock(), self.recorder.names(), self.now())
+    }
+
     /// The recorder it belongs to.
     #[must_use]
     pub fn recorder(&self) -> &Recorder {

@@ -67,19 +67,31 @@ fn node(lines: &[Line], n: usize, line: &Line) -> TokenStream {
     });
     let value = match &line.value {
         Value::Step(call) => call.tokens(),
-        Value::Join(join) => join_tokens(join),
+        Value::Join(join) => join_tokens(join, line.sensitive),
         Value::Each(each) => each_tokens(each),
     };
     let value = retried(line.retries, value);
+    let shown = shown(line.sensitive);
     quote! {
         let mut #node = ::core::pin::pin!(::zerver_flows::generated::node(async {
             let __fx = __run.fx(#n);
             #reads
             #when
             let __value = #value.await?;
+            #shown
             #slot.put(__value);
             ::zerver_flows::Result::Ok(::zerver_flows::generated::Wrote::Slot)
         }));
+    }
+}
+
+/// Keeps a value for those who ask to see it.
+fn shown(is_sensitive: bool) -> TokenStream {
+    quote! {
+        {
+            use ::zerver_flows::generated::{AsJson as _, AsName as _};
+            __fx.show(#is_sensitive, || (&&::zerver_flows::generated::Shown(&__value)).__shown());
+        }
     }
 }
 
@@ -87,7 +99,8 @@ fn retried(times: u32, value: TokenStream) -> TokenStream {
     if times == 0 { value } else { quote!(::zerver_flows::generated::retry(&__fx, #times, || #value)) }
 }
 
-fn join_tokens(join: &Join) -> TokenStream {
+fn join_tokens(join: &Join, is_sensitive: bool) -> TokenStream {
+    let shown = shown(is_sensitive);
     let slots: Vec<Ident> = (1..=join.branches.len()).map(|n| hidden("branch", &n)).collect();
     let nodes: Vec<Ident> = (1..=join.branches.len()).map(|n| hidden("branch_node", &n)).collect();
     let branch = |(n, branch): (usize, &Branch)| {
@@ -97,6 +110,7 @@ fn join_tokens(join: &Join) -> TokenStream {
             let mut #node = ::core::pin::pin!(::zerver_flows::generated::node(async {
                 let __fx = __inside.fx(#n);
                 let __value = #value.await?;
+                #shown
                 #slot.put(__value);
                 ::zerver_flows::Result::Ok(::zerver_flows::generated::Wrote::Slot)
             }));

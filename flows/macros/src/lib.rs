@@ -42,6 +42,7 @@ pub fn step(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `#[fallback(step(slots…))]` | what to run when it fails |
 /// | `#[compensate(step(slots…))]` | what undoes it when a later step fails |
 /// | `#[cleanup(step(slots…))]` | what runs after the flow, whether it failed or not, if this step was done |
+/// | `#[sensitive]` | what it gives is never shown, not even to who asks for a request's values |
 /// | `#[priority(batch)]` | who goes first at a target without room for all: `interactive`, `batch`, `critical` |
 ///
 /// In the place of a step a line may have a join of steps, `all!(a(x), optional b(x))`, `all_required!`, `race!`,

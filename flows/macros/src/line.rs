@@ -20,6 +20,8 @@ pub(crate) struct Line {
     /// How often it may be tried again.
     pub(crate) retries: u32,
     pub(crate) idempotent: bool,
+    /// What it gives is not shown to anybody.
+    pub(crate) sensitive: bool,
     /// The tokens of an `Option<Priority>`.
     pub(crate) priority: TokenStream,
     pub(crate) undo: Option<Call>,
@@ -42,8 +44,19 @@ impl Line {
     }
 }
 
-const LINE_ATTRIBUTES: [&str; 10] =
-    ["optional", "timeout", "retry", "when", "after", "idempotent", "fallback", "compensate", "cleanup", "priority"];
+const LINE_ATTRIBUTES: [&str; 11] = [
+    "optional",
+    "timeout",
+    "retry",
+    "when",
+    "after",
+    "idempotent",
+    "fallback",
+    "compensate",
+    "cleanup",
+    "priority",
+    "sensitive",
+];
 const PRIORITIES: [&str; 3] = ["interactive", "batch", "critical"];
 
 fn line(slot: Ident, attrs: &[Attribute], expr: &Expr, errors: &mut Errors) -> Option<Line> {
@@ -64,6 +77,7 @@ fn line(slot: Ident, attrs: &[Attribute], expr: &Expr, errors: &mut Errors) -> O
         timeout: none.clone(),
         retries: 0,
         idempotent: false,
+        sensitive: false,
         priority: none,
         undo: None,
         cleanup: None,
@@ -76,6 +90,7 @@ fn line(slot: Ident, attrs: &[Attribute], expr: &Expr, errors: &mut Errors) -> O
             "doc" => Ok(()),
             "optional" => attr.meta.require_path_only().map(|_| line.optional = true),
             "idempotent" => attr.meta.require_path_only().map(|_| line.idempotent = true),
+            "sensitive" => attr.meta.require_path_only().map(|_| line.sensitive = true),
             "timeout" => attr.parse_args::<LitStr>().and_then(|t| duration(&t)).map(|t| line.timeout = t),
             "retry" => attr.parse_args::<LitInt>().and_then(|more| match more.base10_parse() {
                 Ok(n @ 1..=10) => {

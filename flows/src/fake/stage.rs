@@ -84,7 +84,7 @@ impl Stage {
         recording.finish(clock.now(), end, status.as_u16(), error);
         let timeline = self.recorder.timelines().pop().expect("a finished recording reads back");
         let calls = std::mem::take(&mut *self.calls.lock());
-        Done { outcome, timeline, journal: journal.record(), calls, pieces, broken }
+        Done { outcome, timeline, journal: journal.record(), values: Vec::new(), calls, pieces, broken }
     }
 }
 
@@ -97,6 +97,8 @@ pub struct Done {
     pub timeline: Timeline,
     /// The effects and their answers; see [`replay`](crate::replay).
     pub journal: Record,
+    /// What the steps gave, masked, by the slot's path.
+    pub values: Vec<(Arc<str>, serde_json::Value)>,
     /// The calls, in the order they were made.
     pub calls: Vec<Called>,
     /// The pieces of a streamed answer, each with the time since the request began; none for a whole one. The answer's

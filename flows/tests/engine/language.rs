@@ -385,3 +385,54 @@ mod fallbacks {
         assert_eq!(run(&fake, &ranked()).calls[0].call.priority, Priority::Batch);
     }
 }
+
+mod shown {
+    use super::*;
+
+    #[derive(serde::Serialize)]
+    struct User {
+        name: String,
+        api_key: String,
+    }
+    struct Opaque;
+
+    #[step]
+    async fn user(req: &Req) -> Result<User> {
+        Ok(User { name: "Ada".to_owned(), api_key: req.path.clone() })
+    }
+    #[step]
+    async fn opaque(_user: &User) -> Result<Opaque> {
+        Ok(Opaque)
+    }
+    #[step]
+    async fn secret() -> Result<u8> {
+        Ok(7)
+    }
+    #[step]
+    async fn respond(_: &Opaque, _: &u8, best: &str) -> Result<Response> {
+        Ok(Response::text(best))
+    }
+    #[flow("what-steps-gave")]
+    async fn gave(req: &Req) -> Response {
+        let user = user(req);
+        let opaque = opaque(user);
+        #[sensitive]
+        let pin = secret();
+        let best = first_ok!(sequential: get("a"), get("b"));
+        respond(opaque, pin, best)
+    }
+
+    #[test]
+    fn what_steps_gave_can_be_shown_without_what_is_secret() {
+        let mut fake = Fake::new();
+        fake.on("GET a:").status(500);
+        fake.on("GET b:").body("b");
+        let done = fake.run(&gave(), Req::get("/key"));
+        let value = |slot: &str| &done.values.iter().find(|(name, _)| &**name == slot).unwrap().1;
+        assert_eq!(*value("user"), json!({ "name": "Ada", "api_key": "‹masked›" }));
+        assert!(value("opaque")["type"].as_str().unwrap().ends_with("Opaque"));
+        assert_eq!(*value("pin"), json!("‹masked›"));
+        assert_eq!((value("best"), value("best.2")), (&json!("b"), &json!("b")), "a branch has its own");
+        assert!(!done.values.iter().any(|(name, _)| &**name == "best.1"), "and gave nothing when it failed");
+    }
+}

@@ -24,6 +24,9 @@ pub struct Document {
     /// The admin listener.
     #[serde(default)]
     pub admin: Admin,
+    /// Requests that may ask to see themselves.
+    #[serde(default)]
+    pub debug: Debugging,
     /// Threads that serve requests; 0 is one per processor.
     #[serde(default)]
     pub workers: usize,
@@ -60,6 +63,15 @@ impl Default for Admin {
     fn default() -> Self {
         Self { listen: Placed::nowhere("127.0.0.1:9901".into()), token: None }
     }
+}
+
+/// Requests that may ask to see themselves.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Debugging {
+    /// A request to a flow that carries this text as `zerver-debug` is answered with its timeline and what each step gave,
+    /// masked. `${NAME}` takes it from the environment. Without it there is no such answer.
+    pub token: Option<Placed<crate::config::secret::Secret>>,
 }
 
 /// Limits on what clients may send and how long they may take.

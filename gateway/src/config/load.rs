@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::document::Document;
 use super::file::{self, Rejected};
+use super::placed::Placed;
+use super::secret::Secret;
 use super::{env, problem::Problem};
 use crate::plan::{Makings, Plan};
 
@@ -37,18 +39,23 @@ pub fn from_text(name: &str, source: &str, lookup: Lookup<'_>, makings: &Makings
 fn page(source: &str, lookup: Lookup<'_>) -> Result<Document, Vec<Problem>> {
     let mut page = file::parse(source).map_err(|problem| vec![*problem])?;
     env::apply(&mut page, lookup)?;
-    if let Some(token) = &page.admin.token {
-        // A secret does not belong into a file: `${NAME}` names the variable that holds it.
-        let named = token.expose().strip_prefix("${").and_then(|text| text.strip_suffix('}'));
-        if let Some(variable) = named {
-            let value = lookup(variable).ok_or_else(|| {
-                vec![
-                    Problem::at(token.place(), format!("the environment variable `{variable}` is not set"))
-                        .help(format!("set it before starting: {variable}=… zerver run …")),
-                ]
-            })?;
-            page.admin.token = Some(super::placed::Placed::nowhere(super::secret::Secret::new(value)));
-        }
+    for token in [&mut page.admin.token, &mut page.debug.token].into_iter().flatten() {
+        reveal(token, lookup)?;
     }
     Ok(page)
+}
+
+/// A secret does not belong into a file: `${NAME}` names the variable that holds it.
+fn reveal(token: &mut Placed<Secret>, lookup: Lookup<'_>) -> Result<(), Vec<Problem>> {
+    let Some(variable) = token.expose().strip_prefix("${").and_then(|text| text.strip_suffix('}')) else {
+        return Ok(());
+    };
+    let value = lookup(variable).ok_or_else(|| {
+        vec![
+            Problem::at(token.place(), format!("the environment variable `{variable}` is not set"))
+                .help(format!("set it before starting: {variable}=… zerver run …")),
+        ]
+    })?;
+    *token = Placed::nowhere(Secret::new(value));
+    Ok(())
 }

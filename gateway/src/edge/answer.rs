@@ -8,11 +8,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use zerver_flows::{Body, BoundFlow, Cancel, Env, Fail, Req};
+use zerver_flows::{Body, BoundFlow, Cancel, Env, Fail, Req, Values};
 use zerver_telemetry::event::Cause;
 use zerver_telemetry::names::Name;
 
-use super::streaming;
+use super::{showing, streaming};
 use crate::admission::{self, Permit};
 use crate::error::Error;
 use crate::exchange::Exchange;
@@ -79,6 +79,7 @@ pub(super) async fn run_flow(
     let head = session.req_header();
     let mut req = Req::new(head.method.clone(), head.uri.path_and_query().map_or("/", |target| target.as_str()));
     req.headers = head.headers.clone();
+    let values = showing::asked(&mut req.headers, plan).then(Values::new);
     req.params = params;
     req.body = body;
     req.client = Some(exchange.client);
@@ -88,6 +89,7 @@ pub(super) async fn run_flow(
     // Where something may have to be undone, a client that leaves must not take the undoing with it.
     let cancel = flow.flow().graph().has_undo().then(Cancel::new);
     env.cancel.clone_from(&cancel);
+    env.values.clone_from(&values);
     exchange.waiting(Cause::Io, flow.name(), None);
     exchange.delegate(true);
     let mut run = std::pin::pin!(AssertUnwindSafe(flow.run(req, env)).catch_unwind());
@@ -111,6 +113,10 @@ pub(super) async fn run_flow(
             Err(PingoraError::explain(ErrorType::ConnectionClosed, "the client left during a flow").into_down())
         }
         Some(Err(_panic)) => fail(session, exchange, &Error::Internal).await,
+        Some(Ok(outcome)) if values.is_some() => {
+            let shown = values.map(|values| showing::reply(&outcome, &values, exchange.log()));
+            give(session, exchange, shown.expect("it is there, says the condition")).await
+        }
         Some(Ok(outcome)) => match outcome.result {
             Ok(response) => {
                 let framing = |name: &HeaderName| {
