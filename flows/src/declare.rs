@@ -4,6 +4,8 @@ mod problem;
 mod document;
 mod expression;
 mod template;
+mod keys;
+mod plan;
 mod planner;
 mod builtin;
 
