@@ -8,11 +8,13 @@ mod keys;
 mod plan;
 mod planner;
 mod builtin;
+mod schema;
 
 use crate::flow::Flow;
 
 pub use document::FlowDoc;
 pub use problem::Problem;
+pub use schema::schema;
 
 /// Loads a flow from its place in a page of configuration. `targets` are the upstreams that the page declares.
 ///

@@ -40,6 +40,8 @@ pub(super) const MODIFIERS: [&str; 25] = [
 ];
 /// The modifiers that say how a list of calls becomes one value.
 pub(super) const JOINS: [&str; 6] = ["race", "first_ok", "quorum", "hedge", "sequential", "at_most"];
+/// The most calls one step may join.
+pub(super) const JOINED_MAX: usize = 16;
 /// The modifiers that go with `each`.
 pub(super) const LOOP: [&str; 3] = ["max", "parallel", "optional_items"];
 /// Keys of a call that stands inside a step: an undo, a cleanup, a fallback.

@@ -11,8 +11,6 @@ use crate::declare::plan::{Branch, Joined, Verb, Work};
 use crate::graph::{Graph, GraphNode, Inside, NODES_MAX};
 use crate::join::{Join, Start, Take};
 
-/// The most calls one step may join.
-const JOINED_MAX: usize = 16;
 /// How long a hedge by percentile waits until there are measurements.
 const UNKNOWN_WAIT: Duration = Duration::from_millis(100);
 
@@ -83,8 +81,8 @@ impl Planner<'_> {
     fn branches(&mut self, written: &Written<'_>, join: Join, node: &mut GraphNode) -> Option<Work> {
         let Tree::List(list) = &written.value.value else { return None };
         let (of, place) = (Reader::Step(written.n), written.at(written.verb));
-        if list.is_empty() || list.len() > JOINED_MAX {
-            let message = format!("{place}: a step joins 1 to {JOINED_MAX} calls");
+        if list.is_empty() || list.len() > keys::JOINED_MAX {
+            let message = format!("{place}: a step joins 1 to {} calls", keys::JOINED_MAX);
             self.problem(written.value.referenced, message, None);
             return None;
         }
