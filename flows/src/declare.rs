@@ -4,15 +4,19 @@ mod problem;
 mod document;
 mod expression;
 mod template;
+mod keys;
+mod plan;
 mod planner;
 mod remarks;
 mod builtin;
+mod schema;
 
 use crate::flow::Flow;
 
 pub use document::FlowDoc;
 pub use problem::Problem;
 pub use remarks::remarks;
+pub use schema::schema;
 
 /// Loads a flow from its place in a page of configuration. `targets` are the upstreams that the page declares.
 ///

@@ -12,4 +12,8 @@ mod engine {
     mod json;
     mod sse;
     mod declare;
+    mod declare_verbs;
+    mod declare_language;
+    mod declare_problems;
+    mod lint;
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr, operators};
+use cel::objects::{Key, OptionalValue};
 use cel::{Context, Env, Program, Value};
 
 /// The most nodes an expression's tree may have.
@@ -214,6 +215,27 @@ pub(super) fn from_json(json: serde_json::Value) -> Value {
             let map: HashMap<String, Value> = map.into_iter().map(|(key, value)| (key, from_json(value))).collect();
             Value::Map(map.into())
         }
+    }
+}
+
+/// A value that may be missing, as CEL sees it.
+pub(super) fn option(value: Option<Value>) -> Value {
+    Value::Opaque(Arc::new(value.map_or_else(OptionalValue::none, OptionalValue::of)))
+}
+
+/// A value as JSON: an option is what is in it, or null. None for what JSON cannot hold.
+pub(super) fn to_json(value: &Value) -> Option<serde_json::Value> {
+    match value {
+        Value::Opaque(_) => {
+            let option = <&OptionalValue>::try_from(value).ok()?;
+            option.value().map_or(Some(serde_json::Value::Null), to_json)
+        }
+        Value::List(list) => list.iter().map(to_json).collect(),
+        Value::Map(map) => {
+            let entry = |(key, value): (&Key, &Value)| Some((key.to_string(), to_json(value)?));
+            map.map.iter().map(entry).collect::<Option<serde_json::Map<_, _>>>().map(serde_json::Value::Object)
+        }
+        other => other.json().ok(),
     }
 }
 

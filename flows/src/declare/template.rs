@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cel::{Env, Value};
 use serde_json::Value as Json;
 
-use super::expression::Expr;
+use super::expression::{Expr, to_json};
 
 /// A text that may hold expressions.
 pub(super) struct Template(Vec<Part>);
@@ -108,7 +108,7 @@ impl Template {
 }
 
 fn json(value: &Value, expr: &Expr) -> Result<Json, String> {
-    value.json().map_err(|_| format!("`{}` gives a value that JSON cannot hold", expr.source))
+    to_json(value).ok_or_else(|| format!("`{}` gives a value that JSON cannot hold", expr.source))
 }
 
 /// Where the brace that closes an expression stands: braces and quotes inside it are skipped.

@@ -11,7 +11,7 @@ pub enum Rule {
     Unowned,
     /// ZF003: a slot is written and never read, and its step does nothing else.
     DeadSlot,
-    /// ZF004: a write is tried again.
+    /// ZF004: a write is to be tried again, and mostly is not.
     RetriedWrite,
     /// ZF005: a chain of steps may take longer than the flow.
     BeyondDeadline,
@@ -94,7 +94,7 @@ impl Rule {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::RetriedWrite | Self::JoinedWrite => Severity::Error,
+            Self::JoinedWrite => Severity::Error,
             _ => Severity::Warning,
         }
     }

@@ -44,7 +44,9 @@ impl Subject<'_> {
     }
 
     pub(super) fn deed(&self, node: &GraphNode) -> Deed {
-        match &*node.step {
+        // A join or loop does what its branches do; those of a page all do the same.
+        let does = node.inner.as_ref().and_then(|inner| inner.nodes().first()).unwrap_or(node);
+        match &*does.step {
             _ if !self.is_page() => Deed::Unknown,
             "get" | "set" | "respond" => Deed::Reads,
             "put" | "delete" => Deed::WritesAlike,

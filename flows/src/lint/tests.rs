@@ -130,7 +130,7 @@ fn zf004_retried_writes() {
     let graph = page(&["paid = post() ->pay retry:2", "respond = respond(paid)"]);
     assert_eq!(found(&graph, &declared), [""; 0]);
     let finding = &lint(&graph, &Remarks::default())[0];
-    assert_eq!(finding.message, "`post` is tried again, and may happen up to 3 times");
+    assert_eq!(finding.message, "`post` is tried again only when it surely did not arrive");
 }
 
 #[test]

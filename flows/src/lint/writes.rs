@@ -1,4 +1,4 @@
-//! ZF004 and ZF007: what may be written twice, by a retry or by a join that is content with one of several calls.
+//! ZF004 and ZF007: retries of writes that come to little, and writes whose answer does not count.
 
 use crate::lint::finding::Finding;
 use crate::lint::rule::Rule;
@@ -10,11 +10,10 @@ pub(super) fn look(flow: &Subject<'_>, found: &mut Vec<Finding>) {
         let verb = &node.step;
         if deed == Deed::Writes && node.retries > 0 && !(said.idempotent || node.idempotent) {
             let target = node.targets.first().map_or("the target", String::as_str);
-            let message = format!("`{verb}` is tried again, and may happen up to {} times", node.retries + 1);
+            let message = format!("`{verb}` is tried again only when it surely did not arrive");
             let help = format!(
-                "remove `retry`, use `put`, or, where `{target}` knows the `Idempotency-Key` that every try carries, \
-                 allow {} for this flow",
-                Rule::RetriedWrite.id()
+                "say `idempotent: true` where `{target}` knows the `Idempotency-Key` that every try carries, or leave \
+                 `retry` out"
             );
             found.push(flow.finding(Rule::RetriedWrite, Some(node), message, help));
         }

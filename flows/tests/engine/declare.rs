@@ -152,7 +152,7 @@ respond: { json: ["${price}", "${both}", "${two}", "${any}"] }
     assert_eq!((done.json(), done.elapsed()), (json!(["us", [1, 2], [2, 3], "two"]), ms(15)), "{:?}", done.fail());
     let wrong = |step: &str| problems(&format!("  a: {step}"), "{}").join("\n");
     assert!(wrong("{ get: 'cart:/', race: true }").contains("joins several calls, and there is one"));
-    assert!(wrong("{ post: ['cart:/', 'pay:/'], hedge: 5ms }").contains("is for `get` only"));
+    assert!(wrong("{ post: ['cart:/', 'pay:/'], hedge: 5ms }").contains("a `post` may happen more than once"));
     assert!(wrong("{ get: ['cart:/', 'pay:/'], race: true, quorum: 1 }").contains("in one way"));
     assert!(wrong("{ get: ['cart:/', 'pay:/'], quorum: 3 }").contains("from 1 to that of the calls"));
     assert!(wrong("{ get: [] }").contains("a step joins 1 to 16 calls"));
@@ -185,86 +185,4 @@ fn an_expression_that_fails_says_which_and_tells_the_client_nothing() {
 fn problems(steps: &str, respond: &str) -> Vec<String> {
     let yaml = format!("flow: checkout\nsteps:\n{steps}\nrespond: {respond}\n");
     load_str(&yaml, &TARGETS).unwrap_err().iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn problems_name_place_and_remedy() {
-    let check = |steps: &str, respond: &str, expected: &[&str]| assert_eq!(problems(steps, respond), expected);
-    let ok = "{ json: {} }";
-    check(
-        "  price: { get: 'price:/v1' }",
-        "{ json: { cents: '${prise.cents}' } }",
-        &["4:27: respond.json.cents reads `prise`, but no step has that name; did you mean `price`?"],
-    );
-    check(
-        "  profile: { get: 'profile:/v1', optionl: true }",
-        ok,
-        &["3:34: steps.profile: unknown key `optionl`; did you mean `optional`?"],
-    );
-    check(
-        "  cart: { get: 'cart:/${receipt.id}' }\n  receipt: { post: 'pay:/${cart.id}' }",
-        ok,
-        &["3:3: cycle: cart -> reads receipt -> reads cart"],
-    );
-    check(
-        "  cart: { get: 'cart:/v1', when: request.query.n >> 0 }",
-        ok,
-        &["3:34: steps.cart.when: `request.query.n >> 0` unexpected `>` at its column 18"],
-    );
-    check(
-        "  cart: { get: 'cat:/v1' }\n  more: { get: 'warehouse:/' }",
-        ok,
-        &[
-            "3:16: steps.cart.get: no upstream is called `cat`; did you mean `cart`?",
-            "4:16: steps.more.get: no upstream is called `warehouse`; declare an upstream `warehouse`",
-        ],
-    );
-    check(
-        "  p: { get: 'profile:/', optional: true }",
-        "{ text: '${p.name}' }",
-        &["4:18: respond.text reads `p` as if it were always there, but it is optional; \
-           write `p.?field.orValue(…)`, `has(p.field)` or `p.hasValue()`"],
-    );
-    check(
-        "  a: { get: 'cart:/', post: 'pay:/' }\n  b: { optional: maybe, set: 1 }\n  c: { timeout: soon, set: 1 }\n  d: {}",
-        ok,
-        &[
-            "3:23: steps.a does two things; make two steps of it",
-            "4:18: steps.b.optional is true or false",
-            "5:17: steps.c.timeout: `soon` is no duration; write it as `300ms`, `2s` or `1m`",
-            "6:3: steps.d says nothing to do; one of get, post, put, patch, delete, set",
-        ],
-    );
-    check(
-        "  request: { set: 1 }\n  a: { set: '${1' }\n  b: { get: '${a}:/x' }\n  c: { set: 1, after: [aa] }",
-        ok,
-        &[
-            "3:3: steps.request: `request` is no name for a step; a step's name is letters, digits and `_`, and no word \
-             of the language",
-            "4:13: steps.a.set: `${1`: a `${` is not closed by `}`",
-            "5:13: steps.b.get: `…` names no target; a call goes to `target:/path`, where the target is an upstream's name",
-            "6:24: steps.c.after: no step is called `aa`; did you mean `a`?",
-        ],
-    );
-}
-
-#[test]
-fn pages_that_are_no_flow() {
-    let check = |yaml: &str, expected: &str| {
-        let found = load_str(yaml, &TARGETS).unwrap_err();
-        assert!(found.iter().any(|problem| problem.to_string().contains(expected)), "{found:?}");
-    };
-    check("flow: Check_Out\nrespond: {}\n", "1:7: flow: `Check_Out` is no name for a flow");
-    check("steps: {}\nrespond: {}\n", "a flow needs a name; flow: checkout");
-    check("flow: checkout\n", "a flow ends with its answer: it needs `respond`");
-    check("flow: checkout\nversion: two\nrespond: {}\n", "2:10: version is a whole number from 1");
-    check("- 1\n", "a flow is a mapping, not a list");
-    check("flow: checkout\nsteps:\n  a: { set: 1 }\n  a: { set: 2 }\nrespond: {}\n", "4:3:");
-    check("flow: [\n", "");
-    let lint = |lint: &str| format!("flow: checkout\nlint: {lint}\nrespond: {{}}\n");
-    check(&lint("{ allow: [ZF04] }"), "2:17: lint.allow: no rule has the id `ZF04`; did you mean `ZF004`?");
-    check(&lint("{ allow: [ZF004, dead] }"), "2:24: lint.allow: no rule has the id `dead`; its rules are ZF002, ZF003");
-    check(&lint("{ allow: ZF004 }"), "2:16: lint.allow is a list of ids, not text; allow: [ZF012]");
-    check(&lint("{ deny: [] }"), "2:9: lint: unknown key `deny`");
-    assert!(load_str(&lint("{ allow: [ZF004] }"), &TARGETS).is_ok());
 }

@@ -1,6 +1,6 @@
 //! Flows written in the page: loaded by the flow engine, whose findings become problems of the page.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 use zerver_flows::Flow;
 use zerver_flows::declare;
@@ -26,30 +26,7 @@ impl JsonSchema for FlowPage {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "description": "A flow: steps that run when what they read is there. See docs/flows.md.",
-            "required": ["flow", "respond"],
-            "properties": {
-                "flow": { "type": "string", "description": "Its name." },
-                "version": { "type": "integer", "minimum": 1 },
-                "owner": { "type": "string" },
-                "description": { "type": "string" },
-                "deadline": { "type": "string", "description": "Time for the whole flow, such as 2s." },
-                "lint": {
-                    "type": "object",
-                    "properties": {
-                        "allow": {
-                            "type": "array",
-                            "items": { "type": "string" },
-                            "description": "Rules of `zerver lint` that are not wanted here."
-                        }
-                    }
-                },
-                "steps": { "type": "object", "description": "Steps by name; the name is the slot that others read." },
-                "respond": { "type": "object", "description": "The answer." }
-            }
-        })
+        Schema::try_from(declare::schema()).expect("the schema of a flow is an object")
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde_saphyr::Spanned;
 
-use super::{Planner, near};
+use super::Planner;
+use super::page::near;
 use crate::declare::document::Tree;
 use crate::lint::Rule;
 

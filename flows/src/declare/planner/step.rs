@@ -1,14 +1,44 @@
-//! One step of a page: its verb, its modifiers and its targets, and the answer at the end.
+//! One step of a page: its name, its verb, and what its modifiers say of it; and the answer at the end.
 
-use http::Method;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
-use super::{Asked, Entry, JOINED_MAX, Join, Planner, RESERVED, RESPOND_KEYS, STEP_KEYS, Step, VERBS, Verb, near};
+use super::page::{Entry, get, near, near_or_all};
+use super::{Planner, Reader};
+use crate::adapter::Priority;
 use crate::declare::document::{Tree, place};
-use crate::declare::expression::Expr;
-use crate::declare::template::Template;
+use crate::declare::keys;
+use crate::declare::plan::{Step, Work};
 use crate::graph::GraphNode;
 use crate::policy::RETRIES_MAX;
+
+/// A step as the page has it.
+pub(super) struct Written<'d> {
+    /// Its place among the steps.
+    pub(super) n: usize,
+    /// `steps.price`.
+    pub(super) path: String,
+    /// What it does.
+    pub(super) verb: &'d str,
+    /// What it does that to.
+    pub(super) value: &'d Spanned<Tree>,
+    pub(super) entries: Vec<Entry<'d>>,
+}
+
+impl<'d> Written<'d> {
+    /// The path of one of its keys.
+    pub(super) fn at(&self, key: &str) -> String {
+        format!("{}.{key}", self.path)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'d Spanned<Tree>> {
+        get(&self.entries, key)
+    }
+
+    /// Whether its verb has a list of calls.
+    pub(super) fn is_joined(&self) -> bool {
+        keys::CALLS.contains(&self.verb) && matches!(self.value.value, Tree::List(_))
+    }
+}
 
 impl Planner<'_> {
     pub(super) fn step(
@@ -21,22 +51,62 @@ impl Planner<'_> {
         let name = key.value.as_str();
         let path = format!("steps.{name}");
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(word) || RESERVED.contains(&name) {
+        let sound = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(word);
+        if !sound || keys::RESERVED.contains(&name) {
             let help = Some("a step's name is letters, digits and `_`, and no word of the language".to_owned());
             self.problem(key.referenced, format!("{path}: `{name}` is no name for a step"), help);
         }
         let mut node = GraphNode { line: place(key.referenced).0, ..GraphNode::new(name, "") };
-        let Some(entries) = self.mapping(&path, tree, Some(&STEP_KEYS)) else {
+        let Some(entries) = self.mapping(&path, tree, Some(&keys::step())) else {
             return (node, None);
         };
-        let get = |name: &str| entries.iter().find(|(key, _)| key.value == name).map(|(_, value)| *value);
-        match get("optional").map(|tree| (&tree.value, tree.referenced)) {
-            Some((Tree::Bool(optional), _)) => node.optional = *optional,
-            Some((_, at)) => self.problem(at, format!("{path}.optional is true or false"), None),
-            None => {}
+        let verbs: Vec<Entry<'_>> =
+            entries.iter().filter(|(key, _)| keys::VERBS.contains(&key.value.as_str())).copied().collect();
+        let (verb, value) = match verbs[..] {
+            [(verb, value)] => (verb.value.as_str(), value),
+            [] => {
+                let help = Some(format!("one of {}", keys::VERBS.join(", ")));
+                self.problem(key.referenced, format!("{path} says nothing to do"), help);
+                ("", tree)
+            }
+            [_, (second, _), ..] => {
+                let help = Some("make two steps of it".to_owned());
+                self.problem(second.referenced, format!("{path} does two things"), help);
+                ("", tree)
+            }
+        };
+        verb.clone_into(&mut node.step);
+        let written = Written { n, path, verb, value, entries };
+        self.modifiers(&written, names, &mut node);
+        let when = written.get("when").and_then(|tree| self.expression(Reader::Step(n), &written.at("when"), tree));
+        if verb.is_empty() {
+            return (node, None);
         }
-        node.timeout = get("timeout").and_then(|tree| self.duration(&format!("{path}.timeout"), tree));
-        match get("retry").map(|tree| (&tree.value, tree.referenced)) {
+        self.beside_the_verb(&written, key);
+        let work = self.work(&written, &mut node);
+        let of = Reader::Afterwards(n);
+        let mut afterwards = |key: &str, node: &mut GraphNode| {
+            let tree = written.get(key)?;
+            self.inner_verb(of, &written.at(key), tree, false, &mut node.targets)
+        };
+        let (undo, cleanup) = (afterwards("undo", &mut node), afterwards("cleanup", &mut node));
+        node.undo = undo.as_ref().map(|(word, _)| word.clone());
+        node.cleanup = cleanup.as_ref().map(|(word, _)| word.clone());
+        let (undo, cleanup) = (undo.map(|(_, verb)| verb), cleanup.map(|(_, verb)| verb));
+        let retries = node.retries;
+        let sensitive = self.flag(&written.path, &written.entries, "sensitive");
+        (node, work.map(|work| Step { when, work, retries, sensitive, undo, cleanup }))
+    }
+
+    /// What modifiers say of any step.
+    fn modifiers(&mut self, written: &Written<'_>, names: &[&str], node: &mut GraphNode) {
+        let Written { path, entries, .. } = written;
+        node.optional = self.flag(path, entries, "optional");
+        node.idempotent = self.flag(path, entries, "idempotent");
+        node.conditional = written.get("when").is_some();
+        node.timeout = written.get("timeout").and_then(|tree| self.duration(&written.at("timeout"), tree));
+        node.priority = written.get("priority").and_then(|tree| self.priority(&written.at("priority"), tree));
+        match written.get("retry").map(|tree| (&tree.value, tree.referenced)) {
             Some((Tree::Number(more), at)) => match more.as_u64().and_then(|more| u32::try_from(more).ok()) {
                 Some(more @ 1..=RETRIES_MAX) => node.retries = more,
                 _ => {
@@ -47,142 +117,19 @@ impl Planner<'_> {
             Some((_, at)) => self.problem(at, format!("{path}.retry is a number"), Some("retry: 2".to_owned())),
             None => {}
         }
-        let when = get("when").and_then(|tree| self.condition(n, &format!("{path}.when"), tree));
-        node.conditional = get("when").is_some();
-        if let Some(after) = get("after") {
-            self.after(&path, after, names, &mut node);
+        if let Some(after) = written.get("after") {
+            self.after(path, after, names, node);
         }
-        let verbs: Vec<&Entry<'_>> = entries.iter().filter(|(key, _)| VERBS.contains(&key.value.as_str())).collect();
-        let (verb, value) = match verbs[..] {
-            [(verb, value)] => (verb.value.as_str(), *value),
-            [] => {
-                let help = Some(format!("one of {}", VERBS.join(", ")));
-                self.problem(key.referenced, format!("{path} says nothing to do"), help);
-                return (node, None);
-            }
-            [_, (second, _), ..] => {
-                let help = Some("make two steps of it".to_owned());
-                self.problem(second.referenced, format!("{path} does two things"), help);
-                return (node, None);
-            }
-        };
-        verb.clone_into(&mut node.step);
-        let place = format!("{path}.{verb}");
-        let verb = if verb == "set" {
-            for key in ["json", "body", "headers", "retry", "race", "first_ok", "quorum", "hedge"] {
-                if let Some(extra) = get(key) {
-                    self.problem(extra.referenced, format!("{path}.{key} has no meaning beside `set`"), None);
-                }
-            }
-            self.shape(n, &place, value).map(Verb::Set)
-        } else {
-            let to = self.targets_of(n, &place, value, &mut node);
-            let join = self.join(&path, verb, value, &entries);
-            if let (Some(_), Some(body)) = (get("json"), get("body")) {
-                self.problem(body.referenced, format!("{path} sends `json` or `body`, not both"), None);
-            }
-            let headers = get("headers").map(|tree| self.headers(n, &format!("{path}.headers"), tree));
-            let json = get("json").map(|tree| self.shape(n, &format!("{path}.json"), tree));
-            let body = get("body").map(|tree| self.template(n, &format!("{path}.body"), tree));
-            let method = Method::from_bytes(verb.to_ascii_uppercase().as_bytes()).unwrap_or_default();
-            to.map(|to| Asked {
-                join,
-                method,
-                to,
-                headers: headers.unwrap_or_default(),
-                json: json.flatten(),
-                body: body.flatten(),
-                retries: node.retries,
-            })
-            .map(Verb::Call)
-        };
-        (node, verb.map(|verb| Step { when, verb }))
     }
 
-    /// One target, or a list of them.
-    fn targets_of(
-        &mut self,
-        n: usize,
-        path: &str,
-        tree: &Spanned<Tree>,
-        node: &mut GraphNode,
-    ) -> Option<Vec<Template>> {
-        let list: Vec<(String, &Spanned<Tree>)> = match &tree.value {
-            Tree::List(list) => list.iter().enumerate().map(|(at, item)| (format!("{path}.{at}"), item)).collect(),
-            _ => vec![(path.to_owned(), tree)],
-        };
-        if list.is_empty() || list.len() > JOINED_MAX {
-            self.problem(tree.referenced, format!("{path}: a step joins 1 to {JOINED_MAX} calls"), None);
-        }
-        let mut templates = Vec::new();
-        for (path, item) in list {
-            let to = self.template(n, &path, item)?;
-            self.target(&path, item.referenced, &to, node);
-            templates.push(to);
-        }
-        Some(templates)
-    }
-
-    /// What becomes of the answers, by the one modifier that says so.
-    fn join(&mut self, path: &str, verb: &str, calls: &Spanned<Tree>, entries: &[Entry<'_>]) -> Join {
-        let count = match &calls.value {
-            Tree::List(list) => Some(list.len()),
-            _ => None,
-        };
-        let mut join = if count.is_some() { Join::All } else { Join::One };
-        let mut said = 0;
-        for (key, value) in entries {
-            let name = key.value.as_str();
-            let path = format!("{path}.{name}");
-            let at = value.referenced;
-            join = match (name, &value.value) {
-                ("race", Tree::Bool(true)) => Join::Race,
-                ("first_ok", Tree::Bool(true)) => Join::FirstOk,
-                ("quorum", Tree::Number(needed)) => {
-                    let needed = needed.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-                    if needed == 0 || needed > count.unwrap_or(0) {
-                        self.problem(at, format!("{path} is a number from 1 to that of the calls"), None);
-                    }
-                    Join::Quorum(needed)
-                }
-                ("hedge", _) => Join::Hedge(self.duration(&path, value).unwrap_or_default()),
-                ("race" | "first_ok", Tree::Bool(false)) => continue,
-                ("race" | "first_ok" | "quorum", other) => {
-                    self.problem(at, format!("{path} cannot be {}", other.kind()), None);
-                    continue;
-                }
-                _ => continue,
-            };
-            said += 1;
-            if said > 1 {
-                self.problem(key.referenced, format!("{path}: a step joins its calls in one way"), None);
-            }
-            if count.is_none() {
-                let help = Some(format!("{verb}: [\"a:/…\", \"b:/…\"]"));
-                self.problem(key.referenced, format!("{path} joins several calls, and there is one"), help);
-            }
-            if name == "hedge" && verb != "get" {
-                let help = Some("a hedged write may happen twice".to_owned());
-                self.problem(key.referenced, format!("{path} is for `get` only"), help);
-            }
-        }
-        join
-    }
-
-    /// `when` takes a bare expression, or one in `${ }`.
-    fn condition(&mut self, step: usize, path: &str, tree: &Spanned<Tree>) -> Option<Expr> {
-        if let Tree::Bool(value) = &tree.value {
-            return Expr::compile(&self.env, &value.to_string()).ok();
-        }
-        let text = self.text(path, tree)?.trim();
-        let source = text.strip_prefix("${").and_then(|text| text.strip_suffix('}')).unwrap_or(text).trim();
-        match Expr::compile(&self.env, source) {
-            Ok(expr) => {
-                self.mention(step, path, tree.referenced, &expr);
-                Some(expr)
-            }
-            Err(why) => {
-                self.problem(tree.referenced, format!("{path}: `{source}` {why}"), None);
+    fn priority(&mut self, path: &str, tree: &Spanned<Tree>) -> Option<Priority> {
+        match self.text(path, tree)? {
+            "interactive" => Some(Priority::Interactive),
+            "batch" => Some(Priority::Batch),
+            "critical" => Some(Priority::Critical),
+            other => {
+                let help = near_or_all(other, &keys::PRIORITIES);
+                self.problem(tree.referenced, format!("{path}: `{other}` is no priority"), help);
                 None
             }
         }
@@ -203,46 +150,40 @@ impl Planner<'_> {
         }
     }
 
-    /// A call goes to a target whose name is written out, so that it can be checked here.
-    fn target(&mut self, path: &str, at: Location, to: &Template, node: &mut GraphNode) {
-        let beginning = to.beginning();
-        match beginning.split_once(':') {
-            Some((target, rest)) if rest.starts_with('/') && !rest.starts_with("//") => {
-                if !self.targets.contains(&target) {
-                    let help = near(target, self.targets);
-                    let help = help.or_else(|| Some(format!("declare an upstream `{target}`")));
-                    self.problem(at, format!("{path}: no upstream is called `{target}`"), help);
-                }
-                if !node.targets.iter().any(|known| known == target) {
-                    node.targets.push(target.to_owned());
-                }
+    /// Refuses modifiers that say nothing beside the step's verb, and a step that would end every run.
+    fn beside_the_verb(&mut self, written: &Written<'_>, name: &Spanned<String>) {
+        let Written { path, verb, entries, .. } = written;
+        for (key, _) in entries.iter().filter(|(key, _)| keys::MODIFIERS.contains(&key.value.as_str())) {
+            if !keys::goes_with(verb, &key.value) {
+                let sent = ["flow", "replace"].contains(verb) && keys::WITH.contains(&key.value.as_str());
+                let there: Vec<&str> =
+                    keys::MODIFIERS.into_iter().filter(|known| keys::goes_with(verb, known)).collect();
+                let help = if sent { format!("with: {{ {}: … }}", key.value) } else { there.join(", ") };
+                let help = if sent { help } else { format!("beside it there are {help}") };
+                self.problem(
+                    key.referenced,
+                    format!("{path}.{} has no meaning beside `{verb}`", key.value),
+                    Some(help),
+                );
             }
-            _ => {
-                let help = Some("a call goes to `target:/path`, where the target is an upstream's name".to_owned());
-                self.problem(at, format!("{path}: `{beginning}…` names no target"), help);
-            }
+        }
+        if keys::ENDS.contains(verb) && written.get("when").is_none() {
+            let help = "say when it does: `when: request.query.cart == ''`".to_owned();
+            self.problem(name.referenced, format!("{path}: `{verb}` would end every run"), Some(help));
         }
     }
 
     pub(super) fn respond(&mut self, n: usize, tree: &Spanned<Tree>) -> (GraphNode, Option<Step>) {
         let node = GraphNode { line: place(tree.referenced).0, ..GraphNode::new("respond", "respond") };
-        let Some(entries) = self.mapping("respond", tree, Some(&RESPOND_KEYS)) else {
-            return (node, None);
+        let answer = self.answer(Reader::Step(n), "respond", tree);
+        let step = |answer| Step {
+            when: None,
+            work: Work::Respond(answer),
+            retries: 0,
+            sensitive: false,
+            undo: None,
+            cleanup: None,
         };
-        let get = |name: &str| entries.iter().find(|(key, _)| key.value == name).map(|(_, value)| *value);
-        if let (Some(_), Some(text)) = (get("json"), get("text")) {
-            self.problem(text.referenced, "respond sends `json` or `text`, not both", None);
-        }
-        let status = get("status").map(|tree| self.shape(n, "respond.status", tree));
-        let headers = get("headers").map(|tree| self.headers(n, "respond.headers", tree));
-        let json = get("json").map(|tree| self.shape(n, "respond.json", tree));
-        let text = get("text").map(|tree| self.template(n, "respond.text", tree));
-        let verb = Verb::Respond {
-            status: status.flatten(),
-            headers: headers.unwrap_or_default(),
-            json: json.flatten(),
-            text: text.flatten(),
-        };
-        (node, Some(Step { when: None, verb }))
+        (node, answer.map(step))
     }
 }
