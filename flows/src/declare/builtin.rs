@@ -6,14 +6,14 @@ use std::sync::Arc;
 use cel::Value;
 use futures_util::future::BoxFuture;
 
-use self::scope::{Scope, View};
+use self::scope::{Scope, View, evaluate, failed};
 use self::verb::{act, answer};
 use super::expression::{Expr, option, to_json};
 use super::plan::{Branch, Joined, Plan, Step, Verb, Work};
 use crate::after::{self, Afterwards, BoxedNode, UNDO_RETRIES, boxed, drive_boxed, fits};
 use crate::driver::drive;
 use crate::effect::Fx;
-use crate::exit::{Exit, Fail, Result};
+use crate::exit::Result;
 use crate::flow::Flow;
 use crate::node::{Node, Wrote, node};
 use crate::policy::retry;
@@ -166,12 +166,4 @@ async fn instead(scope: &Scope<'_>, run: &Run, ended: &Result<()>) -> Option<Res
     });
     after.drive(run, vec![node]).await.ok()?;
     slot.take()
-}
-
-fn evaluate(expr: &Expr, view: &View<'_>) -> Result<Value> {
-    expr.eval(&|name| view.variable(name)).map_err(failed)
-}
-
-fn failed(why: String) -> Exit {
-    Fail::internal("expression_failed", why).into()
 }

@@ -1,14 +1,9 @@
 //! From a page's flow to a checked plan: every problem is found, and each names its place and what would be right.
 
-use std::sync::Arc;
-
-use cel::Env;
 use serde_saphyr::{Location, Spanned};
 
-use self::edges::Mention;
-use self::page::{Entry, get};
+use self::page::{Entry, Planner, Reader, get};
 use super::document::{FlowDoc, Tree, place};
-use super::expression::language;
 use super::keys;
 use super::plan::{Plan, Step};
 use super::problem::Problem;
@@ -21,31 +16,9 @@ mod join;
 mod step;
 mod allow;
 
-/// Who reads: it decides which variables are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    /// A step, before or while it does its work.
-    Step(usize),
-    /// A step that does its work for each `item` of a list.
-    Item(usize),
-    /// The undo or cleanup of a step.
-    Afterwards(usize),
-    /// The answer in place of a failure.
-    OnError,
-}
-
-struct Planner<'t> {
-    env: Arc<Env>,
-    targets: &'t [&'t str],
-    problems: Vec<Problem>,
-    mentions: Vec<Mention>,
-    reads_body: bool,
-}
-
 /// Checks a flow.
 pub(super) fn plan(doc: &FlowDoc, targets: &[&str]) -> Result<Plan, Vec<Problem>> {
-    let mut planner =
-        Planner { env: language(), targets, problems: Vec::new(), mentions: Vec::new(), reads_body: false };
+    let mut planner = Planner::new(targets);
     let planned = planner.flow(&doc.0);
     match planned {
         Some(plan) if planner.problems.is_empty() => Ok(plan),

@@ -289,7 +289,13 @@ respond: { json: { shipped: "${shipped}" } }
         fake.on("DELETE cart:").status(500);
         let done = fake.run(&yaml(SAGA), Req::get("/"));
         assert_eq!(done.calls.iter().filter(|call| call.line.starts_with("DELETE pay:")).count(), 4);
-        assert!(done.outcome.stuck.is_some());
+        let stuck = done.outcome.stuck.clone().expect("it is stuck");
+        let mut back = Fake::new();
+        back.on("DELETE pay:/v1/charges/1?lock=1");
+        back.on("DELETE cart:");
+        let again = back.resume(&yaml(SAGA), &stuck).unwrap();
+        assert!(again.outcome.stuck.is_none(), "{:?}", again.outcome.stuck);
+        assert!(again.calls.iter().all(|call| !call.line.starts_with("POST")), "nothing is bought again");
         assert_eq!(done.fail().unwrap().step.as_deref(), Some("shipped"), "the failure stays what it was");
         assert_eq!(done.node("cleanup_lock").unwrap().outcome, Outcome::Error);
     }

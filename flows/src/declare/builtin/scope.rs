@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use cel::Value;
 use serde_json::{Value as Json, json};
 
-use crate::declare::expression::{from_json, option};
+use crate::declare::expression::{Expr, from_json, option};
 use crate::declare::plan::Plan;
-use crate::exit::Fail;
+use crate::exit::{Exit, Fail, Result};
 use crate::request::Req;
 use crate::slot::Slot;
 
@@ -65,6 +65,16 @@ impl<'s> View<'s> {
         }
         value.cloned().unwrap_or(Value::Null)
     }
+}
+
+/// The value of an expression.
+pub(super) fn evaluate(expr: &Expr, view: &View<'_>) -> Result<Value> {
+    expr.eval(&|name| view.variable(name)).map_err(failed)
+}
+
+/// The failure of an expression.
+pub(super) fn failed(why: String) -> Exit {
+    Fail::internal("expression_failed", why).into()
 }
 
 /// A failure as `on_error` sees it: what a client may know, and the step.

@@ -6,8 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::failed;
-use super::scope::{View, headers};
+use super::scope::{View, failed, headers};
 use crate::declare::expression::from_json;
 use crate::declare::plan::{Answer as Shaped, Asked, Sent, Status, Verb, With, status};
 use crate::declare::template::{Shape, Template};

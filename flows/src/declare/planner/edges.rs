@@ -2,20 +2,10 @@
 
 use serde_saphyr::Location;
 
-use super::page::near;
-use super::{Planner, Reader};
+use super::page::{Mention, Planner, Reader, near};
 use crate::declare::expression::{Expr, Use};
 use crate::declare::keys;
 use crate::graph::GraphNode;
-
-/// A mention of a variable, and where.
-pub(super) struct Mention {
-    of: Reader,
-    name: String,
-    how: Use,
-    path: String,
-    at: Location,
-}
 
 impl Planner<'_> {
     /// Notes what an expression reads.
@@ -29,30 +19,27 @@ impl Planner<'_> {
     /// Turns mentions into reads; refuses those of nothing, careless ones of what may be missing, and of what is not
     /// there when an undo or cleanup step runs.
     pub(super) fn connect(&mut self, nodes: &mut [GraphNode]) {
-        let mentions = std::mem::take(&mut self.mentions);
-        // What undo steps find there follows from all the edges.
-        let (afterwards, steps): (Vec<_>, Vec<_>) =
-            mentions.into_iter().partition(|mention| matches!(mention.of, Reader::Afterwards(_)));
-        for mention in steps {
-            let at_once = match mention.of {
-                Reader::OnError => {
-                    self.on_error_reads(nodes, &mention);
-                    continue;
-                }
-                Reader::Item(step) if mention.name != "item" => step,
-                Reader::Item(_) => continue,
-                Reader::Step(step) | Reader::Afterwards(step) => step,
-            };
-            let Some(writer) = self.writer(nodes, &mention) else { continue };
-            self.careful(&nodes[writer], &mention);
-            if !nodes[at_once].reads.contains(&mention.name) {
-                nodes[at_once].reads.push(mention.name);
+        let mut afterwards = Vec::new();
+        for mention in std::mem::take(&mut self.mentions) {
+            match mention.of {
+                Reader::OnError => self.on_error_reads(nodes, &mention),
+                Reader::Item(_) if mention.name == "item" => {}
+                Reader::Step(step) | Reader::Item(step) => self.edge(nodes, step, &mention),
+                // What is there by then follows from all the edges.
+                Reader::Afterwards(step) => afterwards.push((step, mention)),
             }
         }
-        for mention in afterwards {
-            if let Reader::Afterwards(step) = mention.of {
-                self.there_by_then(nodes, step, &mention);
-            }
+        for (step, mention) in afterwards {
+            self.there_by_then(nodes, step, &mention);
+        }
+    }
+
+    /// A step that reads a slot waits for it.
+    fn edge(&mut self, nodes: &mut [GraphNode], step: usize, mention: &Mention) {
+        let Some(writer) = self.writer(nodes, mention) else { return };
+        self.careful(&nodes[writer], mention);
+        if !nodes[step].reads.contains(&mention.name) {
+            nodes[step].reads.push(mention.name.clone());
         }
     }
 

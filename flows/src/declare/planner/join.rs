@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::page::{Planner, Reader};
 use super::step::Written;
-use super::{Planner, Reader};
 use crate::declare::document::Tree;
 use crate::declare::keys;
 use crate::declare::plan::{Branch, Joined, Verb, Work};

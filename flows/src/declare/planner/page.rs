@@ -1,14 +1,15 @@
 //! Reading the parts of a page: mappings, texts, numbers, durations, templates; what is wrong is noted with its place.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cel::Env;
 use http::HeaderName;
 use serde_json::Value as Json;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Planner, Reader};
 use crate::declare::document::{Tree, place};
-use crate::declare::expression::Expr;
+use crate::declare::expression::{Expr, Use, language};
 use crate::declare::problem::Problem;
 use crate::declare::template::{Shape, Template};
 
@@ -30,6 +31,43 @@ pub(super) fn near(word: &str, known: &[&str]) -> Option<String> {
 /// The same, or the whole list.
 pub(super) fn near_or_all(word: &str, known: &[&str]) -> Option<String> {
     near(word, known).or_else(|| Some(format!("one of {}", known.join(", "))))
+}
+
+/// Who reads: it decides which variables are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A step, before or while it does its work.
+    Step(usize),
+    /// A step that does its work for each `item` of a list.
+    Item(usize),
+    /// The undo or cleanup of a step.
+    Afterwards(usize),
+    /// The answer in place of a failure.
+    OnError,
+}
+
+/// A page being read: what is wrong with it, and who reads what.
+pub(super) struct Planner<'t> {
+    pub(super) env: Arc<Env>,
+    pub(super) targets: &'t [&'t str],
+    pub(super) problems: Vec<Problem>,
+    pub(super) mentions: Vec<Mention>,
+    pub(super) reads_body: bool,
+}
+
+/// A mention of a variable, and where.
+pub(super) struct Mention {
+    pub(super) of: Reader,
+    pub(super) name: String,
+    pub(super) how: Use,
+    pub(super) path: String,
+    pub(super) at: Location,
+}
+
+impl<'t> Planner<'t> {
+    pub(super) fn new(targets: &'t [&'t str]) -> Self {
+        Self { env: language(), targets, problems: Vec::new(), mentions: Vec::new(), reads_body: false }
+    }
 }
 
 impl Planner<'_> {

@@ -2,8 +2,7 @@
 
 use serde_saphyr::Spanned;
 
-use super::page::{Entry, get, near, near_or_all};
-use super::{Planner, Reader};
+use super::page::{Entry, Planner, Reader, get, near, near_or_all};
 use crate::adapter::Priority;
 use crate::declare::document::{Tree, place};
 use crate::declare::keys;

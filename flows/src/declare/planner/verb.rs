@@ -5,9 +5,8 @@ use std::sync::Arc;
 use http::Method;
 use serde_saphyr::{Location, Spanned};
 
-use super::page::{Entry, get, near};
+use super::page::{Entry, Planner, Reader, get, near};
 use super::step::Written;
-use super::{Planner, Reader};
 use crate::declare::document::Tree;
 use crate::declare::keys;
 use crate::declare::plan::{Answer, Asked, Sent, Status, Verb, With, status};
