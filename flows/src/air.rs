@@ -57,6 +57,13 @@ impl Air {
         room.wake_first();
     }
 
+    /// How many more calls may go into the air, and how many wait for it.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> (u32, usize) {
+        let room = self.0.lock();
+        (room.free, room.waiting.len())
+    }
+
     /// Gives the room back.
     pub(crate) fn leave(&self) {
         let mut room = self.0.lock();

@@ -32,8 +32,6 @@ pub(crate) struct StepCell {
     due: AtomicU64,
     /// Its place among the steps that wrote their slot, from 1 in the order of their ends; 0 before.
     pub(crate) wrote: AtomicU32,
-    /// Calls of this try that change something and may have reached their target.
-    pub(crate) writes: AtomicU32,
     /// How often each target was called.
     pub(crate) calls: Mutex<SmallVec<[(Name, u16); 4]>>,
 }
@@ -51,7 +49,6 @@ impl StepCell {
             asked: AtomicU32::new(0),
             due: AtomicU64::new(0),
             wrote: AtomicU32::new(0),
-            writes: AtomicU32::new(0),
             calls: Mutex::default(),
         }
     }
@@ -75,15 +72,16 @@ impl StepCell {
         *self.asked.get_mut() = 0;
         *self.due.get_mut() = 0;
         *self.wrote.get_mut() = 0;
-        *self.writes.get_mut() = 0;
         self.calls.get_mut().clear();
     }
 
     /// Lets go of what belongs to the run that ended.
     fn release(&mut self) {
         self.waker = Waker::noop().clone();
-        if let Some(stamp) = Arc::get_mut(&mut self.stamp) {
-            stamp.renew(None);
+        match Arc::get_mut(&mut self.stamp) {
+            Some(stamp) => stamp.renew(None),
+            // Somebody keeps a waker of this run: it must not wake, nor keep alive, the task that has gone on.
+            None => self.stamp.forget(),
         }
     }
 

@@ -221,10 +221,6 @@ impl Drive<'_, '_> {
     fn resume(&mut self, step: usize, now: Ticks) {
         let (cell, log) = (&self.run.cells[step], &self.run.shared.log);
         let (at, by) = cell.stamp.take().unwrap_or((now, None));
-        if let Some(waker) = &self.registered {
-            // A wake uses up whom it leads to.
-            cell.stamp.register(waker);
-        }
         log.state(at.min(now), cell.node(), Cause::Worker, Name::NONE, by);
         log.state(now, cell.node(), Cause::Run, Name::NONE, None);
     }

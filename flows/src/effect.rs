@@ -62,7 +62,12 @@ impl<'r> Fx<'r> {
 
     /// Whether the step may be tried again: what its calls changed may be changed twice, or they changed nothing.
     pub(crate) fn may_repeat(&self) -> bool {
-        self.cell().writes.load(Relaxed) == 0 || self.run.bound.graph.nodes()[self.step].idempotent
+        self.cell().stamp.writes() == 0 || self.is_idempotent()
+    }
+
+    /// Whether what its calls change may be changed twice without harm.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.run.bound.graph.nodes()[self.step].idempotent
     }
 
     /// Takes one of the request's retries.

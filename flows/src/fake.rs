@@ -94,11 +94,7 @@ impl Fake {
     /// Runs a flow in virtual time, and reads a streamed answer to its end.
     #[must_use]
     pub fn run(&self, flow: &Flow, req: Req) -> Done {
-        self.perform(flow, req, |bound, opening| {
-            let _ = bound;
-            Ok(opening)
-        })
-        .expect("a new run needs nothing of an old one")
+        self.perform(flow, req, |_, opening| Ok(opening)).expect("a new run needs nothing of an old one")
     }
 
     /// Goes on with the undoing of a run that is stuck, in virtual time and with this world's answers.
@@ -119,34 +115,42 @@ impl Fake {
         change: impl FnOnce(&BoundFlow, Opening) -> Result<Opening, String>,
     ) -> Result<Done, String> {
         let stage = Stage::new();
-        let recording = stage.recorder.start(stage.recorder.clock().now(), None, true);
         let bound = flow.bind(stage.recorder.names());
+        self.play(&stage, &bound, req, |opening| change(&bound, opening))
+    }
+
+    /// Runs a flow on a stage, as it may have been before.
+    pub(crate) fn play(
+        &self,
+        stage: &Stage,
+        bound: &BoundFlow,
+        req: Req,
+        change: impl FnOnce(Opening) -> Result<Opening, String>,
+    ) -> Result<Done, String> {
+        let recording = stage.recorder.start(stage.recorder.clock().now(), None, true);
         recording.route(bound.name(), bound.name(), 0);
         let journal = Journal::new();
         let cancel = self.leaves.map(|_| Cancel::new());
         let values = Values::new();
-        let opening = change(
-            &bound,
-            Opening {
-                bound: Arc::clone(bound.bound()),
-                log: (*recording).clone(),
-                parent: NodeId::ROOT,
-                shell: stage.shell(&self.rules, &self.flows),
-                journal: Some(Arc::clone(&journal)),
-                values: Some(Arc::clone(&values)),
-                cancel: cancel.clone(),
-                resumed: None,
-                deadline: self.deadline.map(|by| stage.time.clock().after(recording.now(), by)),
-                seed: recording.trace_id().0 as u64,
-            },
-        )?;
+        let opening = change(Opening {
+            bound: Arc::clone(bound.bound()),
+            log: (*recording).clone(),
+            parent: NodeId::ROOT,
+            shell: stage.shell(&self.rules, &self.flows),
+            journal: Some(Arc::clone(&journal)),
+            values: Some(Arc::clone(&values)),
+            cancel: cancel.clone(),
+            resumed: None,
+            deadline: self.deadline.map(|by| stage.time.clock().after(recording.now(), by)),
+            seed: recording.trace_id().0 as u64,
+        })?;
         let leave = async {
             if let (Some(after), Some(cancel)) = (self.leaves, cancel) {
                 stage.time.timer(after).await;
                 cancel.client_left();
             }
         };
-        let run = perform(&bound, &req, opening);
+        let run = perform(bound, &req, opening);
         let both = async {
             let (run, leave) = (std::pin::pin!(run), std::pin::pin!(leave));
             match futures_util::future::select(run, leave).await {

@@ -33,7 +33,7 @@ pub enum Start {
     Together,
     /// Each when the one before it has ended.
     OneByOne,
-    /// All in turn, never more than so many at a time.
+    /// All in turn, never more than so many at a time; at least one.
     AtMost(u16),
     /// Each when those before it have given nothing for so long, or have all failed.
     After(Duration),
@@ -158,7 +158,7 @@ impl Start {
         let next = started.count_ones() as usize == branch;
         match self {
             Self::Together => true,
-            Self::AtMost(most) => running < u32::from(most),
+            Self::AtMost(most) => running < u32::from(most.max(1)),
             Self::OneByOne => next && running == 0,
             Self::After(_) | Self::AfterPercentile(..) => next && (running == 0 || late),
         }

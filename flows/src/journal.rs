@@ -12,7 +12,7 @@ use crate::request::Req;
 /// Which effect of a run: independent of when it ran and of what ran beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// The slot whose step asked.
+    /// The slot whose step asked, after those it is inside of: `cart.2`; `cart~2.2` in the second try of `cart`.
     pub slot: Arc<str>,
     /// Its place among the effects of one try of that step, from 0.
     pub seq: u32,
@@ -36,7 +36,7 @@ pub struct Entry {
     pub asked: String,
     /// A fingerprint of the body that was sent, to detect drift; 0 for none.
     pub body_hash: u64,
-    /// How long it took, in nanoseconds.
+    /// How long it took once it was in the air, in nanoseconds.
     pub took_ns: u64,
     /// What it gave.
     pub got: Got,

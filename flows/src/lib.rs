@@ -40,6 +40,8 @@ pub mod fake;
 pub mod replay;
 #[cfg(feature = "declare")]
 pub mod declare;
+#[cfg(test)]
+mod proofs;
 
 pub use body::{Body, BodyWriter, Event, JsonWriter, SseWriter};
 pub use cancel::Cancel;

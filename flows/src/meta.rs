@@ -145,17 +145,23 @@ impl NodeMeta {
             undo: self.undo.map(|undo| undo.name.to_owned()),
             cleanup: self.cleanup.map(|cleanup| cleanup.name.to_owned()),
             line: self.line,
-            inner: self.join.map(|join| Arc::new(join.graph())).or(step.inner),
+            inner: self.join.map(|join| Arc::new(join.graph(self))).or(step.inner),
             ..step
         }
     }
 }
 
 impl JoinMeta {
-    fn graph(&self) -> Graph {
+    fn graph(&self, line: &NodeMeta) -> Graph {
         let node = |(n, branch): (usize, &BranchMeta)| {
             let step = branch.step.graph_node(&(n + 1).to_string());
-            GraphNode { optional: branch.optional, timeout: branch.timeout.or(step.timeout), ..step }
+            GraphNode {
+                optional: branch.optional,
+                timeout: branch.timeout.or(step.timeout),
+                idempotent: line.idempotent || step.idempotent,
+                priority: line.priority,
+                ..step
+            }
         };
         let graph = match self {
             Self::Branches(join, branches) => {

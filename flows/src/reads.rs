@@ -100,6 +100,12 @@ impl Reads {
         flying[at].followers.iter().for_each(|(_, waker)| waker.wake_by_ref());
     }
 
+    /// Whether no read is in the air.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flying.lock().is_empty()
+    }
+
     /// A call is not needed any more. Where it led, the first of its followers leads instead.
     pub(crate) fn leave(&self, node: NodeId) {
         let mut flying = self.flying.lock();
@@ -140,6 +146,6 @@ mod tests {
         assert_eq!(reads.join(&"x", a, waker), Role::Leads, "what has landed is old");
         reads.leave(d);
         reads.leave(a);
-        assert!(reads.flying.lock().is_empty(), "{reads:?}");
+        assert!(reads.is_empty(), "{reads:?}");
     }
 }

@@ -87,7 +87,11 @@ impl std::fmt::Display for Drift {
 /// ones it knows. A call that was cancelled then is left without answer now.
 #[must_use]
 pub fn replay(flow: &Flow, record: &Record) -> Replayed {
-    let stage = Stage::new();
+    replay_on(&Stage::new(), flow, record)
+}
+
+/// The same on a stage that there is.
+pub(crate) fn replay_on(stage: &Stage, flow: &Flow, record: &Record) -> Replayed {
     let recording = stage.recorder.start(stage.recorder.clock().now(), None, true);
     let bound = flow.bind(stage.recorder.names());
     recording.route(bound.name(), bound.name(), 0);

@@ -73,8 +73,11 @@ pub struct Run {
     /// What random numbers and idempotency keys are made from.
     pub(crate) seed: u64,
     pub(crate) cells: Cells,
-    /// What the names of its steps begin with in the journal, where it is inside another run.
+    /// What the names of its steps begin with in the journal, where it is inside another run: the path of the step, and
+    /// `~2` when that is in its second try.
     pub(crate) within: Option<Arc<str>>,
+    /// The try of the step it is inside of, at which its own steps begin to count theirs.
+    attempt: u16,
     /// The stamp of the step it is inside of.
     pub(crate) above: Option<Arc<Stamp>>,
     /// It is the request's own run, and not a part of one.
@@ -173,6 +176,7 @@ impl Run {
             started,
             seed,
             within: None,
+            attempt,
             is_root: false,
             keeps_time: true,
             depth: 0,
@@ -191,8 +195,12 @@ impl Run {
     /// A run of another flow inside step `step`, under a node of its own.
     pub(crate) fn inserted(&self, step: usize, bound: &Arc<Bound>, parent: NodeId, within: Arc<str>) -> Self {
         let cell = &self.cells[step];
-        let (deadline, seed) = (earlier(self.deadline, cell.due()), mix(self.seed ^ fnv(&within)));
+        // The seed is the same for each try, so that idempotency keys stay.
+        let own = self.within.as_deref().and_then(|outer| within.strip_prefix(outer)).unwrap_or(&within);
+        let (deadline, seed) = (earlier(self.deadline, cell.due()), mix(self.seed ^ fnv(own)));
         let (shared, attempt) = (Arc::clone(&self.shared), cell.attempt.load(Relaxed));
+        // The places in the journal are not: parts have tries of their own, which would meet those of the next try there.
+        let within = if attempt == self.attempt { within } else { format!("{within}~{attempt}").into() };
         let run = Self::part(shared, Arc::clone(bound), parent, deadline, seed, Some(&cell.stamp), attempt);
         Self { within: Some(within), depth: self.depth.saturating_add(1), ..run }
     }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
-use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use zerver_telemetry::clock::{Clock, Ticks};
 use zerver_telemetry::event::NodeId;
 
 const NOBODY: u32 = u32::MAX;
 
 /// A waker for the future of one node: it notes the moment of the first wake since the last poll, then wakes whoever
-/// polls that future. A wake that was noted already costs one load and no clock read.
+/// polls that future. A wake that was noted already reads no clock.
 #[derive(Debug)]
 pub(crate) struct Stamp {
     clock: Clock,
@@ -19,7 +19,9 @@ pub(crate) struct Stamp {
     at: AtomicU64,
     /// The node whose progress it was.
     by: AtomicU32,
-    outer: AtomicWaker,
+    /// Whom a wake leads to. A wake does not use it up: one that comes late, between the poll that it caused and the
+    /// next, would otherwise take away what the next one needs.
+    outer: Mutex<Option<Waker>>,
     /// The node it belongs to, once that is open.
     node: AtomicU32,
     /// The stamp of the step that this node is a part of: it is told who woke it.
@@ -28,6 +30,8 @@ pub(crate) struct Stamp {
     pending: AtomicU32,
     /// Those of them that are pauses.
     timers: AtomicU32,
+    /// Calls of the node, or of a part of it, that change something and may have reached their target.
+    writes: AtomicU32,
     /// Ticks of the node's end; 0 before.
     ended: AtomicU64,
 }
@@ -47,11 +51,12 @@ impl Stamp {
             clock,
             at: AtomicU64::new(0),
             by: AtomicU32::new(NOBODY),
-            outer: AtomicWaker::new(),
+            outer: Mutex::new(None),
             node: AtomicU32::new(node),
             tells,
             pending: AtomicU32::new(0),
             timers: AtomicU32::new(0),
+            writes: AtomicU32::new(0),
             ended: AtomicU64::new(0),
         }
     }
@@ -63,7 +68,19 @@ impl Stamp {
 
     /// Whose poll a wake leads to.
     pub(crate) fn register(&self, outer: &Waker) {
-        self.outer.register(outer);
+        let mut known = self.outer.lock();
+        if known.as_ref().is_none_or(|known| !known.will_wake(outer)) {
+            let before = known.replace(outer.clone());
+            // What goes with the last waker of a task may be anything: not under the lock.
+            drop(known);
+            drop(before);
+        }
+    }
+
+    /// From now on a wake leads to nobody.
+    pub(crate) fn forget(&self) {
+        let before = self.outer.lock().take();
+        drop(before);
     }
 
     /// Whether it was woken since [`Stamp::take`].
@@ -113,6 +130,24 @@ impl Stamp {
         self.timers.fetch_sub(u32::from(timer), Ordering::Relaxed);
     }
 
+    /// Calls that change something and may have reached their target.
+    pub(crate) fn writes(&self) -> u32 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// One more of them, or one less: for this node and, when to make its calls twice does harm, for those it is a part of.
+    pub(crate) fn count_write(&self, sent: bool, harmless: bool) {
+        let mut stamp = Some(self);
+        while let Some(this) = stamp {
+            if sent {
+                this.writes.fetch_add(1, Ordering::Relaxed);
+            } else {
+                this.writes.fetch_sub(1, Ordering::Relaxed);
+            }
+            stamp = this.tells.as_deref().filter(|_| !harmless);
+        }
+    }
+
     fn note(&self, at: Ticks, by: Option<NodeId>) {
         if let Some(NodeId(by)) = by {
             // Before the moment: whoever sees the moment sees who it was.
@@ -132,7 +167,8 @@ impl Wake for Stamp {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.is_woken() {
+        // A read that writes: whoever takes the note away afterwards sees all that led to this wake.
+        if self.at.fetch_or(0, Ordering::AcqRel) == 0 {
             let now = self.clock.now();
             self.note(now, None);
             // The step above learns which of its parts it was; its own waker, called below, then finds itself woken.
@@ -142,7 +178,10 @@ impl Wake for Stamp {
                 below = above;
             }
         }
-        self.outer.wake();
+        let outer = self.outer.lock().clone();
+        if let Some(outer) = outer {
+            outer.wake();
+        }
     }
 }
 
@@ -165,5 +204,30 @@ mod tests {
         assert!(step.is_woken());
         assert_eq!(step.take(), Some((first, Some(NodeId(7)))));
         assert_eq!((effect.take(), effect.take()), (Some((first, None)), None));
+    }
+
+    #[test]
+    fn a_wake_that_comes_late_does_not_take_the_next_one_with_it() {
+        #[derive(Default)]
+        struct Count(AtomicU32);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let task = Arc::new(Count::default());
+        let wakes = || task.0.load(Ordering::Relaxed);
+        let step = Stamp::new(Clock::manual());
+        step.register(&Waker::from(Arc::clone(&task)));
+        Waker::from(Arc::clone(&step)).wake();
+        assert!(step.take().is_some());
+        // Another thread noted that wake, and only now gets to wake the task, for nothing.
+        step.outer.lock().clone().unwrap().wake();
+        assert_eq!((step.take(), wakes()), (None, 2));
+        Waker::from(Arc::clone(&step)).wake();
+        assert_eq!((step.is_woken(), wakes()), (true, 3), "the next wake gets through");
+        step.forget();
+        Waker::from(Arc::clone(&step)).wake();
+        assert_eq!(wakes(), 3, "a wake of a run that is over leads nowhere");
     }
 }

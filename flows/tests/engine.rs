@@ -3,6 +3,7 @@
 mod engine {
     mod checkout;
     mod semantics;
+    mod nested;
     mod language;
     mod policy;
     mod saga;

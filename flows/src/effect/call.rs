@@ -204,6 +204,11 @@ impl<'r> Call<'r> {
         }
     }
 
+    /// What it asks for, in one line, as journals have it.
+    pub(super) fn line(&self) -> String {
+        format!("{} {}", self.method, self.to)
+    }
+
     /// The target it goes to.
     pub(super) fn target(&self) -> std::result::Result<&str, EffectError> {
         match &self.wrong {

@@ -17,7 +17,7 @@ use super::{Answer, Call, Fx};
 use crate::adapter::{EffectError, HttpAnswer, Traced};
 use crate::air::Ticket;
 use crate::exit::{Fail, Result};
-use crate::journal::{Entry, Got, Key, hash, line};
+use crate::journal::{Entry, Got, Key, hash};
 use crate::reads::{Found, Role};
 use crate::wake::Stamp;
 
@@ -49,6 +49,7 @@ struct Flight<'r> {
     node: NodeId,
     name: Name,
     place: (u16, u16),
+    /// When the adapter got it.
     began: Ticks,
     stamp: Arc<Stamp>,
     waker: Waker,
@@ -82,12 +83,13 @@ impl<'r> Call<'r> {
         let stamp = Stamp::of_effect(shared.clock.clone(), node, Arc::clone(&cell.stamp));
         cell.latest_call.store(node.0, Relaxed);
         cell.stamp.begin(false);
+        let asked = self.line();
         let mut flight = Flight {
             fx: self.fx,
             key: self.key.clone(),
             timer: self.timeout.map(|time| shared.shell.timer(time)),
             call: self,
-            asked: String::new(),
+            asked,
             body_hash: 0,
             node,
             name,
@@ -130,13 +132,16 @@ impl Flight<'_> {
     /// Hands the call to the adapter.
     fn fly(&mut self, now: Ticks) {
         let (shared, cell) = (&self.fx.run.shared, self.fx.cell());
+        self.began = now;
         let call = self.call.prepare(self.node, now);
-        (self.asked, self.body_hash) = (line(&call), hash(&call.body));
+        self.body_hash = hash(&call.body);
         let (occurrence, attempt) = self.place;
         let retries = shared.retries.clone();
         let (log, node, name, parent) = (shared.log.clone(), self.node, self.name, cell.node());
         let traced = Traced { log, node, parent, name, occurrence, attempt, retries };
-        cell.writes.fetch_add(u32::from(self.call.writes()), Relaxed);
+        if self.call.writes() {
+            cell.stamp.count_write(true, self.fx.is_idempotent());
+        }
         self.stage = Stage::Flying(shared.shell.http(self.key.clone(), call, traced));
     }
 
@@ -217,13 +222,15 @@ impl Flight<'_> {
             Err(error @ EffectError::Refused(_)) => (Outcome::Refused, 0, Some(error.code())),
             Err(error) => (Outcome::Error, 0, Some(error.code())),
         };
-        if self.leads {
+        // Whoever waits longer than this one did makes the call anew, as when this one had been cancelled.
+        let impatient = || self.call.timeout.is_some() || self.fx.cell().due().is_some();
+        if self.leads && !(matches!(got, Err(EffectError::Timeout)) && impatient()) {
             self.fx.run.shared.reads.land(self.node, &got);
             self.leads = false;
         }
         if self.call.writes() && matches!(got, Err(EffectError::Connect(_) | EffectError::Refused(_))) {
             // Nothing was sent, so nothing was changed.
-            self.fx.cell().writes.fetch_sub(1, Relaxed);
+            self.fx.cell().stamp.count_write(false, self.fx.is_idempotent());
         }
         self.end(at, outcome, status, error.map_or(Name::NONE, |error| log.name(error)), || match &got {
             Ok(answer) => Got::Http(answer.clone()),

@@ -371,18 +371,26 @@ mod fallbacks {
         assert_eq!(done.outcome.failures.iter().filter(|(_, fail)| fail.code == "optional_too_late").count(), 2);
     }
 
+    #[step]
+    async fn either(a: &str, _b: &str) -> Result<Response> {
+        Ok(Response::text(a))
+    }
     #[flow("who-goes-first")]
     async fn ranked(req: &Req) -> Response {
         #[priority(batch)]
         let a = get("a");
-        text(a)
+        #[priority(critical)]
+        let b = race!(get("a"), get("c"));
+        either(a, b)
     }
 
     #[test]
     fn a_call_carries_its_steps_priority() {
         let mut fake = Fake::new();
-        fake.on("GET a:");
-        assert_eq!(run(&fake, &ranked()).calls[0].call.priority, Priority::Batch);
+        fake.on("GET a:").takes(ms(1));
+        fake.on("GET c:").takes(ms(2));
+        let ranks: Vec<_> = run(&fake, &ranked()).calls.iter().map(|call| call.call.priority).collect();
+        assert_eq!(ranks, [Priority::Batch, Priority::Critical], "the race shares the read of `a`");
     }
 }
 

@@ -1,0 +1,175 @@
+//! Steps made of steps that are tried again, and reads that wait for one another: no write twice, no place used twice.
+
+use std::time::Duration;
+
+use zerver_flows::fake::{Done, Fake};
+use zerver_flows::replay::replay;
+use zerver_flows::{Flow, Fx, Req, Response, Result, flow, step, subflow};
+use zerver_telemetry::event::Outcome;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Runs a flow and its replay.
+fn run(fake: &Fake, flow: &Flow) -> Done {
+    let done = fake.run(flow, Req::get("/"));
+    done.timeline.check().unwrap();
+    let again = replay(flow, &done.journal);
+    assert_eq!(again.drifts, vec![]);
+    assert_eq!((again.done.status(), again.done.elapsed()), (done.status(), done.elapsed()));
+    done
+}
+
+#[step]
+async fn get(target: &str, fx: &Fx<'_>) -> Result<String> {
+    Ok(fx.get(format!("{target}:/")).await?.text()?.to_owned())
+}
+#[step]
+async fn post(target: &str, fx: &Fx<'_>) -> Result<String> {
+    Ok(fx.post(format!("{target}:/")).await?.text()?.to_owned())
+}
+#[step(idempotent)]
+async fn post_safely(target: &str, fx: &Fx<'_>) -> Result<String> {
+    Ok(fx.post(format!("{target}:/")).await?.text()?.to_owned())
+}
+#[step]
+async fn text(a: &str) -> Result<Response> {
+    Ok(Response::text(a))
+}
+#[step]
+async fn join(a: &str, b: &str) -> Result<String> {
+    Ok(format!("{a}{b}"))
+}
+
+mod writes {
+    use super::*;
+
+    #[flow("write-in-a-join")]
+    async fn joined(req: &Req) -> Response {
+        #[retry(2)]
+        let a = first_ok!(sequential: post("pay"));
+        text(a)
+    }
+    #[flow("safe-write-in-a-join")]
+    async fn safely(req: &Req) -> Response {
+        #[retry(2)]
+        let a = first_ok!(sequential: post_safely("pay"));
+        text(a)
+    }
+    #[subflow]
+    async fn part(target: &str) -> String {
+        let one = post(target);
+        let two = get(one);
+        join(one, two)
+    }
+    #[flow("write-in-a-part")]
+    async fn parted(req: &Req) -> Response {
+        #[retry(2)]
+        let a = part("pay");
+        text(a)
+    }
+
+    #[test]
+    fn what_may_have_been_written_inside_a_step_is_not_written_again() {
+        let mut fake = Fake::new();
+        fake.on("POST pay:").status(503);
+        assert_eq!(run(&fake, &joined()).calls.len(), 1, "nobody said that it may happen twice");
+        assert_eq!(run(&fake, &safely()).calls.len(), 3);
+        let mut fake = Fake::new();
+        fake.on("POST pay:").body("ship");
+        fake.on("GET ship:").status(503);
+        assert_eq!(run(&fake, &parted()).calls.len(), 2, "the write came before what failed");
+    }
+
+    #[test]
+    fn what_was_not_sent_may_be_tried_again() {
+        let mut fake = Fake::new();
+        fake.on("POST pay:").error(zerver_flows::adapter::EffectError::Connect("no route".into()));
+        assert_eq!(run(&fake, &joined()).calls.len(), 3);
+    }
+}
+
+mod tries {
+    use super::*;
+
+    #[subflow]
+    async fn inner(target: &str) -> String {
+        #[retry(1)]
+        #[idempotent]
+        let one = post(target);
+        join(one, one)
+    }
+    #[subflow]
+    async fn part(target: &str) -> String {
+        let one = inner(target);
+        join(one, one)
+    }
+    #[flow("tries-within-tries")]
+    async fn nested(req: &Req) -> Response {
+        #[retry(2)]
+        let a = part("pay");
+        text(a)
+    }
+
+    #[test]
+    fn the_tries_of_a_part_and_of_its_whole_do_not_meet_in_the_journal() {
+        let mut fake = Fake::new();
+        fake.on("POST pay:").takes(ms(1)).times(3).status(503);
+        fake.on("POST pay:").takes(ms(2)).body("x");
+        let done = run(&fake, &nested());
+        assert_eq!((done.text(), done.calls.len()), ("xxxx".into(), 4));
+        let mut places: Vec<_> = done.journal.entries.iter().map(|entry| entry.key.to_string()).collect();
+        assert_eq!(
+            places,
+            ["a.one.one#0", "a.one.one#0 (try 2)", "a~2.one.one#0 (try 2)", "a~2.one.one#0 (try 3)"],
+            "each effect has a place of its own"
+        );
+        places.dedup();
+        assert_eq!(places.len(), 4);
+        let key = |n: usize| done.calls[n].call.idempotency_key.clone();
+        assert!((0..4).all(|n| key(n).is_some() && key(n) == key(0)), "and all are one write");
+    }
+}
+
+mod reads {
+    use super::*;
+
+    #[step]
+    async fn patient(before: &str, fx: &Fx<'_>) -> Result<String> {
+        Ok(fx.get(format!("cart:/{before}")).await?.text()?.to_owned())
+    }
+    #[step]
+    async fn hasty(before: &str, fx: &Fx<'_>) -> Result<String> {
+        Ok(fx.get(format!("cart:/{before}")).timeout(ms(5)).await?.text()?.to_owned())
+    }
+    #[step]
+    async fn all(a: Option<&String>, b: &str) -> Result<Response> {
+        Ok(Response::text(format!("{}{b}", a.map_or("-", |a| a))))
+    }
+    #[flow("hasty-leader")]
+    async fn shared(req: &Req) -> Response {
+        #[optional]
+        let a = hasty("1");
+        let b = patient("1");
+        all(a, b)
+    }
+
+    #[test]
+    fn who_waits_longer_does_not_end_with_the_one_who_gave_up() {
+        let mut fake = Fake::new();
+        fake.on("GET cart:/1").takes(ms(20)).body("1");
+        let done = run(&fake, &shared());
+        assert_eq!((done.text(), done.elapsed(), done.calls.len()), ("-1".into(), ms(25), 2));
+        assert_eq!(done.node("a.cart").unwrap().outcome, Outcome::Timeout);
+        assert_eq!(done.node("b.cart").unwrap().outcome, Outcome::Ok);
+    }
+
+    #[test]
+    fn a_shared_failure_says_what_was_asked() {
+        let mut fake = Fake::new();
+        fake.on("GET cart:/1").takes(ms(1)).status(500);
+        let fail = run(&fake, &shared()).outcome.result.unwrap_err();
+        assert_eq!(fail.to_string(), "step `b`: GET cart:/1 answered 500 (upstream_status)");
+    }
+}
