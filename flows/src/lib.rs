@@ -68,3 +68,8 @@ pub mod generated {
     pub use crate::slot::{Slot, only, written};
     pub use crate::values::{AsJson, AsName, Shown};
 }
+
+/// The cookbook, whose code is tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/steps.md")]
+struct Cookbook;

@@ -17,7 +17,7 @@ use crate::journal::{Key, line};
 use crate::run::{Runnable, Shell};
 use crate::virtual_time::VirtualTime;
 
-/// What a call gets; see [`Fake::on`].
+/// What a call gets; see [`Fake::on`](super::Fake::on).
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(super) begins: String,
