@@ -9,7 +9,7 @@ use crate::exit::{Fail, Result};
 /// What a call gave.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status: below 400, unless the call was made with [`Call::any_status`].
+    /// The status: below 400, unless the call was made with [`Call::any_status`](super::Call::any_status).
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
