@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, Either, poll_fn, select};
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use zerver_telemetry::event::{NodeId, NodeKind, Outcome};
+use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::timeline::{Node, Timeline};
 
 use super::plan::{Day, Step, day, flow, steps, world};
@@ -15,6 +15,7 @@ use super::reference::{Expected, expected};
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
 use crate::fake::{Done, Fake, Stage};
 use crate::flow::{BoundFlow, perform};
+use crate::graph::Head;
 use crate::journal::{Got, Journal, Key};
 use crate::replay::replay_on;
 use crate::request::Req;
@@ -160,7 +161,7 @@ proptest! {
 
     #[test]
     fn a_flow_does_what_its_steps_in_order_would(steps in steps(), day in day()) {
-        let (stage, flow) = (Stage::new(), flow(&steps));
+        let (stage, flow) = (Stage::new(), flow(&steps, Head::CALLS_AT_ONCE));
         let bound = flow.bind(stage.recorder.names());
         let done = fake(&steps, &day).play(&stage, &bound, Req::get("/"), Ok).unwrap();
         check(&steps, &day, &done);
@@ -177,7 +178,7 @@ proptest! {
         days in prop::collection::vec((day(), prop::option::of(0..3_000_u64)), 1..4),
         last in day(),
     ) {
-        let (stage, flow) = (Stage::new(), flow(&steps));
+        let (stage, flow) = (Stage::new(), flow(&steps, Head::CALLS_AT_ONCE));
         let fresh = fake(&steps, &last).play(&stage, &flow.bind(stage.recorder.names()), Req::get("/"), Ok).unwrap();
         let (bound, hoard) = (flow.bind(stage.recorder.names()), Arc::default());
         let hoarding = |opening: Opening| {
@@ -197,5 +198,37 @@ proptest! {
         let pooled = fake(&steps, &last).play(&stage, &bound, Req::get("/"), hoarding).unwrap();
         check(&steps, &last, &pooled);
         prop_assert_eq!(shape(&pooled.timeline), shape(&fresh.timeline));
+    }
+
+    #[test]
+    fn the_air_holds_so_many_calls_and_is_never_idle_while_one_waits(steps in steps(), day in day(), at_once in 1..4_u32) {
+        let (stage, flow) = (Stage::new(), flow(&steps, at_once));
+        let bound = flow.bind(stage.recorder.names());
+        let done = fake(&steps, &day).play(&stage, &bound, Req::get("/"), Ok).unwrap();
+        done.timeline.check().unwrap();
+        in_the_air(&done.timeline, u64::from(at_once));
+        if day.leaves.is_none() {
+            let again = replay_on(&stage, &flow, &done.journal);
+            prop_assert_eq!(again.drifts, vec![]);
+            prop_assert_eq!(came(&again.done), came(&done));
+        }
+    }
+}
+
+/// Holds the calls of a run against how many may be in the air at once.
+fn in_the_air(timeline: &Timeline, at_once: u64) {
+    let of = |cause: Cause| {
+        let effects = timeline.nodes.iter().filter(|node| node.kind == NodeKind::Effect);
+        let states = effects.flat_map(|node| &node.states).filter(move |state| state.cause == cause);
+        states.map(|state| (state.from_ns, state.to_ns)).filter(|(from, to)| from < to).collect::<Vec<_>>()
+    };
+    let (flying, queued) = (of(Cause::Io), of(Cause::Permit));
+    for (at, _) in &flying {
+        let beside = flying.iter().filter(|(from, to)| from <= at && at < to).count() as u64;
+        assert!(beside <= at_once, "{beside} in the air: {timeline:#?}");
+    }
+    for (from, to) in queued {
+        let used: u64 = flying.iter().map(|fly| fly.1.min(to).saturating_sub(fly.0.max(from))).sum();
+        assert_eq!(used, at_once * (to - from), "a call waits for room that is there: {timeline:#?}");
     }
 }

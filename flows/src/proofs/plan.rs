@@ -114,7 +114,8 @@ pub(super) fn reads(steps: &[Step], n: usize) -> impl Iterator<Item = usize> {
     (0..n).filter(move |m| mask & (1 << m) != 0)
 }
 
-pub(super) fn flow(steps: &[Step]) -> Flow {
+/// A flow of these steps, with so many calls in the air at once.
+pub(super) fn flow(steps: &[Step], at_once: u32) -> Flow {
     let graph_node = |(n, step): (usize, &Step)| {
         let timeout = step.timeout.map(|time| limit(time, n));
         let first = GraphNode { timeout, idempotent: step.idempotent, ..GraphNode::new("1", "call") };
@@ -135,7 +136,13 @@ pub(super) fn flow(steps: &[Step]) -> Flow {
     let mut nodes: Vec<_> = steps.iter().enumerate().map(graph_node).collect();
     let all = (0..steps.len()).map(|n| format!("s{n}")).collect();
     nodes.push(GraphNode { reads: all, ..GraphNode::new("respond", "respond") });
-    let head = Head { slug: "random".to_owned(), version: 1, deadline: Some(DEADLINE), ..Head::default() };
+    let head = Head {
+        slug: "random".to_owned(),
+        version: 1,
+        deadline: Some(DEADLINE),
+        calls_at_once: Some(at_once),
+        ..Head::default()
+    };
     let steps: Arc<[Step]> = steps.into();
     Flow::new(Graph::new(head, nodes).unwrap(), move |_, run| {
         let steps = Arc::clone(&steps);
