@@ -39,7 +39,7 @@ use crate::flow::{BoundFlow, Flow, FlowOutcome, perform};
 use crate::graph::{Graph, GraphNode, Head};
 use crate::journal::Journal;
 use crate::request::Req;
-use crate::run::{Opening, Run, Runnable as _};
+use crate::run::{Opening, Run, Runnable as _, Shell};
 use crate::stuck::Stuck;
 use crate::values::Values;
 
@@ -119,6 +119,11 @@ impl Fake {
         self.play(&stage, &bound, req, |opening| change(&bound, opening))
     }
 
+    /// This world on a stage.
+    pub(crate) fn shell(&self, stage: &Stage) -> Arc<dyn Shell> {
+        stage.shell(&self.rules, &self.flows)
+    }
+
     /// Runs a flow on a stage, as it may have been before.
     pub(crate) fn play(
         &self,
@@ -136,7 +141,7 @@ impl Fake {
             bound: Arc::clone(bound.bound()),
             log: (*recording).clone(),
             parent: NodeId::ROOT,
-            shell: stage.shell(&self.rules, &self.flows),
+            shell: self.shell(stage),
             journal: Some(Arc::clone(&journal)),
             values: Some(Arc::clone(&values)),
             cancel: cancel.clone(),
@@ -183,7 +188,7 @@ impl Fake {
             bound: Bound::new(&Arc::new(graph), stage.recorder.names()),
             log: (*recording).clone(),
             parent: NodeId::ROOT,
-            shell: stage.shell(&self.rules, &self.flows),
+            shell: self.shell(&stage),
             journal: None,
             values: None,
             cancel: None,

@@ -4,6 +4,7 @@ mod engine {
     mod checkout;
     mod semantics;
     mod nested;
+    mod concurrent;
     mod language;
     mod policy;
     mod saga;

@@ -35,8 +35,9 @@ impl Stage {
         Self { time, recorder, began, calls: Arc::default() }
     }
 
-    /// A world that answers by these rules and has these flows.
+    /// A world that answers by these rules and has these flows; calls are listed from now on.
     pub(super) fn shell(&self, rules: &[Rule], flows: &[Flow]) -> Arc<dyn Shell> {
+        self.calls.lock().clear();
         Arc::new(World {
             time: Arc::clone(&self.time),
             rules: Mutex::new(rules.to_vec()),
