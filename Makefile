@@ -18,10 +18,10 @@ LOCKED := $(if $(CI),--locked)
 # What `make check` consists of, cheapest first; .ci/run times each.
 CHECKS := fmt-check tidy typos deny clippy features doc
 
-.PHONY: help run test check bench fmt clean-tools needs check-parts $(CHECKS)
+.PHONY: help run test check bench bench-flows bench-tracer bench-proxy bench-shed fmt clean-tools needs check-parts $(CHECKS)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: needs ## build and start the demo: a gateway, scripted upstreams, load (ARGS="--for 15s"; PROFILE=quick)
 	@cargo run $(LOCKED) --profile $(PROFILE) -p zerver --bin zerver -- demo $(ARGS)
@@ -57,6 +57,10 @@ doc: needs ## the API documentation, warnings are errors (open target/doc/zerver
 bench: needs ## measure against bare pingora, nginx and hand-written code; results in target/bench/*.json
 	@mkdir -p target/bench
 	@ZERVER_TEST_NGINX=$$(tools/need nginx || true) cargo run $(LOCKED) --release -p zerver-bench -- $(ARGS)
+
+bench-flows bench-tracer bench-proxy bench-shed: bench-%: needs ## one of them; ARGS=--quick for a first look
+	@mkdir -p target/bench
+	@ZERVER_TEST_NGINX=$$(tools/need nginx || true) cargo run $(LOCKED) --release -p zerver-bench -- $* $(ARGS)
 
 fmt: ## format the code
 	@cargo fmt --all

@@ -30,6 +30,8 @@ mod otlp;
 mod looking;
 #[path = "e2e/seeing.rs"]
 mod seeing;
+#[path = "e2e/asking.rs"]
+mod asking;
 #[path = "e2e/check.rs"]
 mod check;
 #[path = "e2e/reload.rs"]

@@ -44,15 +44,19 @@ impl Subject<'_> {
     }
 
     pub(super) fn deed(&self, node: &GraphNode) -> Deed {
-        // A join or loop does what its branches do; those of a page all do the same.
-        let does = node.inner.as_ref().and_then(|inner| inner.nodes().first()).unwrap_or(node);
-        match &*does.step {
+        match Self::verb(node) {
             _ if !self.is_page() => Deed::Unknown,
             "get" | "set" | "respond" => Deed::Reads,
             "put" | "delete" => Deed::WritesAlike,
             "post" | "patch" => Deed::Writes,
             _ => Deed::Unknown,
         }
+    }
+
+    /// What a step does. A join or loop does what its branches do; those of a page all do the same.
+    pub(super) fn verb(node: &GraphNode) -> &str {
+        let branch = node.inner.as_ref().and_then(|inner| inner.nodes().first());
+        &branch.unwrap_or(node).step
     }
 
     pub(super) fn said(&self, node: &GraphNode) -> Said {

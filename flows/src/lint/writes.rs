@@ -7,7 +7,7 @@ use crate::lint::subject::{Deed, Subject};
 pub(super) fn look(flow: &Subject<'_>, found: &mut Vec<Finding>) {
     for (_, node) in flow.steps() {
         let (deed, said) = (flow.deed(node), flow.said(node));
-        let verb = &node.step;
+        let verb = Subject::verb(node);
         if deed == Deed::Writes && node.retries > 0 && !(said.idempotent || node.idempotent) {
             let target = node.targets.first().map_or("the target", String::as_str);
             let message = format!("`{verb}` is tried again only when it surely did not arrive");

@@ -28,7 +28,7 @@ flows:
     steps:
       dead:    {{ set: 1 }}
       twice:   {{ post: 'eu:/charge', retry: 2 }}
-      raced:   {{ put: ['eu:/a', 'us:/a'], first_ok: true }}
+      raced:   {{ put: ['eu:/a', 'us:/a'], first_ok: true, idempotent: true }}
       patient: {{ get: 'eu:/profile', optional: true }}
       first:   {{ get: 'eu:/one', timeout: 900ms }}
       second:  {{ get: 'eu:/two/${{first.id}}', timeout: 200ms, after: [first] }}
