@@ -80,6 +80,8 @@ pub struct Run {
     pub(crate) above: Option<Arc<Stamp>>,
     /// It is the request's own run, and not a part of one.
     pub(crate) is_root: bool,
+    /// It ends when the client leaves: the request's own run, or the one in its place.
+    pub(crate) obeys: bool,
     /// It sees to its deadline itself.
     pub(crate) keeps_time: bool,
     /// Runs it is inside of.
@@ -145,7 +147,7 @@ impl Run {
             wrote: AtomicU32::new(0),
             inserted: AtomicU32::new(0),
         });
-        Self { is_root: true, ..Self::part(shared, bound, parent, deadline, seed, None, 1) }
+        Self { is_root: true, obeys: true, ..Self::part(shared, bound, parent, deadline, seed, None, 1) }
     }
 
     fn part(
@@ -171,6 +173,7 @@ impl Run {
             within: None,
             attempt,
             is_root: false,
+            obeys: false,
             keeps_time: true,
             depth: 0,
             failures: Mutex::default(),
@@ -207,9 +210,18 @@ impl Run {
 
     /// A run of another flow in the place of this one.
     pub(crate) fn instead(&self, bound: &Arc<Bound>, within: Arc<str>) -> Self {
-        let (shared, seed) = (Arc::clone(&self.shared), mix(self.seed ^ fnv(&within)));
+        let seed = mix(self.seed ^ fnv(&within));
+        let shared = match &self.shared.journal {
+            None if bound.graph.has_undo() => Arc::new(self.shared.with_journal()),
+            _ => Arc::clone(&self.shared),
+        };
         let run = Self::part(shared, Arc::clone(bound), self.parent, self.deadline, seed, self.above.as_ref(), 1);
-        Self { within: Some(within), ..run }
+        Self { within: Some(within), obeys: true, ..run }
+    }
+
+    /// What the names of its steps begin with in the journal.
+    pub(crate) fn within(&self) -> Option<&str> {
+        self.within.as_deref()
     }
 
     /// The name of a step, with those of the steps it is inside of before it.
@@ -295,6 +307,26 @@ impl Run {
             journal.push(Entry { key, asked: asked.to_owned(), body_hash: 0, took_ns: 0, got: Got::Number(number) });
         }
         number
+    }
+}
+
+impl Shared {
+    /// The same with a journal, for what comes when nothing of it is in the air any more.
+    fn with_journal(&self) -> Self {
+        Self {
+            log: self.log.clone(),
+            clock: self.clock.clone(),
+            shell: Arc::clone(&self.shell),
+            journal: Some(Journal::new()),
+            cancel: self.cancel.clone(),
+            resumed: None,
+            unwinding: Mutex::default(),
+            air: Air::new(self.air.at_once()),
+            reads: Reads::default(),
+            retries: self.retries.clone(),
+            wrote: AtomicU32::new(0),
+            inserted: AtomicU32::new(self.inserted.load(Relaxed)),
+        }
     }
 }
 

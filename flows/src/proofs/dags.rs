@@ -157,7 +157,7 @@ fn fake(steps: &[Step], day: &Day) -> Fake {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_flow_does_what_its_steps_in_order_would(steps in steps(), day in day()) {
