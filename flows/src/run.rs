@@ -92,6 +92,8 @@ pub struct Run {
     ended: AtomicU64,
     /// The node whose end ended the run.
     last: AtomicU32,
+    /// The step that made it fail; none before.
+    failed_at: AtomicU32,
 }
 
 /// What a run shares with those inside it.
@@ -179,6 +181,7 @@ impl Run {
             failures: Mutex::default(),
             ended: AtomicU64::new(0),
             last: AtomicU32::new(u32::MAX),
+            failed_at: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -249,6 +252,16 @@ impl Run {
 
     pub(crate) fn note_failure(&self, step: usize, fail: Fail) {
         self.failures.lock().push((step, fail));
+    }
+
+    /// Notes which step makes the run fail.
+    pub(crate) fn fails_at(&self, step: usize) {
+        self.failed_at.store(u32::try_from(step).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Which of its own steps made it fail, whatever failed inside that one.
+    pub(crate) fn failed_at(&self) -> Option<usize> {
+        usize::try_from(self.failed_at.load(Relaxed)).ok().filter(|step| *step < self.cells.len())
     }
 
     /// Every step that failed without ending the run, by name.

@@ -119,6 +119,7 @@ impl Drive<'_, '_> {
         let waiting: Vec<&str> = self.running().map(|step| &*run.bound.graph.nodes()[step].name).collect();
         let last = self.running().next().map(|step| {
             self.blame(step, now);
+            run.fails_at(step);
             run.cells[step].node()
         });
         let detail = format!("the deadline passed while waiting for {}", waiting.join(", "));
