@@ -105,7 +105,7 @@ pub fn on_error(run: &Run, ended: &Result<()>) -> Option<Afterwards> {
     let Err(Exit::Fail(fail)) = ended else {
         return None;
     };
-    run.note_failure(run.bound.graph.position(fail.step.as_deref().unwrap_or_default()).unwrap_or(0), (**fail).clone());
+    run.note_failure(run.failed_at().unwrap_or(0), (**fail).clone());
     let step = run.bound.graph.head().on_error.as_deref().unwrap_or("on_error");
     let node = GraphNode { timeout: Some(ON_ERROR_TIME), ..GraphNode::new("on_error", step) };
     Some(Afterwards::new(run, "on_error", vec![node], vec![0]))

@@ -7,7 +7,10 @@ use parking_lot::Mutex;
 
 /// The room for one request's calls. All its calls are polled by one task, so the lock is never contended.
 #[derive(Debug)]
-pub(crate) struct Air(Mutex<Room>);
+pub(crate) struct Air {
+    at_once: u32,
+    room: Mutex<Room>,
+}
 
 #[derive(Debug)]
 struct Room {
@@ -22,12 +25,18 @@ pub(crate) struct Ticket(u64);
 
 impl Air {
     pub(crate) fn new(at_once: u32) -> Self {
-        Self(Mutex::new(Room { free: at_once.max(1), next: 0, waiting: VecDeque::new() }))
+        let at_once = at_once.max(1);
+        Self { at_once, room: Mutex::new(Room { free: at_once, next: 0, waiting: VecDeque::new() }) }
+    }
+
+    /// How many calls it has room for.
+    pub(crate) fn at_once(&self) -> u32 {
+        self.at_once
     }
 
     /// Takes room, or a place in the queue for it: `waker` is woken when it is this one's turn.
     pub(crate) fn enter(&self, waker: &Waker) -> Result<(), Ticket> {
-        let mut room = self.0.lock();
+        let mut room = self.room.lock();
         if room.free > 0 && room.waiting.is_empty() {
             room.free -= 1;
             return Ok(());
@@ -40,7 +49,7 @@ impl Air {
 
     /// Takes room when it is this one's turn.
     pub(crate) fn try_enter(&self, ticket: Ticket) -> bool {
-        let mut room = self.0.lock();
+        let mut room = self.room.lock();
         if room.free == 0 || room.waiting.front().is_none_or(|(first, _)| *first != ticket.0) {
             return false;
         }
@@ -52,7 +61,7 @@ impl Air {
 
     /// Leaves the queue.
     pub(crate) fn give_up(&self, ticket: Ticket) {
-        let mut room = self.0.lock();
+        let mut room = self.room.lock();
         room.waiting.retain(|(waiting, _)| *waiting != ticket.0);
         room.wake_first();
     }
@@ -60,13 +69,13 @@ impl Air {
     /// How many more calls may go into the air, and how many wait for it.
     #[cfg(test)]
     pub(crate) fn room(&self) -> (u32, usize) {
-        let room = self.0.lock();
+        let room = self.room.lock();
         (room.free, room.waiting.len())
     }
 
     /// Gives the room back.
     pub(crate) fn leave(&self) {
-        let mut room = self.0.lock();
+        let mut room = self.room.lock();
         room.free += 1;
         room.wake_first();
     }

@@ -290,6 +290,7 @@ impl Drive<'_, '_> {
         self.tally.ended(step, false);
         match self.tally.verdict() {
             Verdict::Lost => {
+                run.fails_at(step);
                 if self.tally.gathers_failures() {
                     fail = run.worst(fail);
                 }

@@ -202,12 +202,12 @@ pub(crate) async fn perform(flow: &BoundFlow, req: &Req, mut opening: Opening) -
         journal.begin(flow.flow.slug(), flow.flow.version(), run.seed, req);
     }
     shared.log.state(run.started, run.parent, Cause::Join, Name::NONE, None);
-    let mut watch = Watch::over(&run);
+    let mut watch = Watch::over(&run, req);
     let result = flow.body(req, &run).await;
     let stuck = watch.release();
-    let result = match result {
+    let (result, stuck) = match result {
         Err(Exit::Replace(next)) => crate::insert::replace(&run, *next, REPLACED_MAX).await,
-        result => result,
+        result => (result, stuck),
     };
     let (at, last) = run.ended().unwrap_or_else(|| (shared.log.now(), None));
     shared.log.state(at, run.parent, Cause::Run, Name::NONE, last);

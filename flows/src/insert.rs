@@ -12,6 +12,8 @@ use crate::exit::{Exit, Fail, Replace, Result};
 use crate::request::Req;
 use crate::response::Response;
 use crate::run::{Run, Runnable};
+use crate::stuck::Stuck;
+use crate::watch::Watch;
 
 /// How deep flows may run inside one another.
 pub const DEPTH_MAX: u8 = 4;
@@ -103,19 +105,34 @@ pub(crate) fn too_many(slug: &str) -> Fail {
     Fail::internal("too_many_flows", detail)
 }
 
-/// Runs the flow that answers instead, and the one instead of that.
-pub(crate) async fn replace(run: &Run, mut next: Replace, most: usize) -> Result<Response> {
+/// Runs the flow that answers instead, and the one instead of that. It is stuck when its undoing failed.
+pub(crate) async fn replace(run: &Run, mut next: Replace, most: usize) -> (Result<Response>, Option<Arc<Stuck>>) {
+    let mut slugs: Vec<String> = Vec::new();
     for _ in 0..most {
-        let flow = find(run, &next.slug)?;
-        let instead = run.instead(flow.bound(), Arc::from(next.slug.as_str()));
+        let flow = match find(run, &next.slug) {
+            Ok(flow) => flow,
+            Err(exit) => return (Err(exit), None),
+        };
+        let path = match slugs.iter().filter(|slug| **slug == next.slug).count() {
+            0 => next.slug.clone(),
+            before => format!("{}-{}", next.slug, before + 1),
+        };
+        slugs.push(next.slug.clone());
+        let instead = run.instead(flow.bound(), path.into());
+        let mut watch = Watch::over(&instead, &next.req);
         let result = flow.body(&next.req, &instead).await;
+        let stuck = watch.release();
+        drop(watch);
         if let Some((at, last)) = instead.ended() {
             run.end(at, last);
         }
         match result {
-            Err(Exit::Replace(further)) => next = *further,
-            result => return result,
+            Err(Exit::Replace(further)) => {
+                drop(instead);
+                next = *further;
+            }
+            result => return (result, stuck),
         }
     }
-    Err(too_many(&next.slug).into())
+    (Err(too_many(&next.slug).into()), None)
 }

@@ -103,18 +103,7 @@ impl Journal {
     }
 
     pub(crate) fn begin(&self, flow: &str, version: u32, seed: u64, req: &Req) {
-        let query = req.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
-        *self.0.lock() = Record {
-            flow: flow.to_owned(),
-            version,
-            seed,
-            method: req.method.clone(),
-            target: format!("{}{query}", req.path),
-            params: req.params.clone(),
-            headers: req.headers.clone(),
-            body: req.body.clone(),
-            ..Record::default()
-        };
+        *self.0.lock() = Record::of(flow, version, seed, req);
     }
 
     pub(crate) fn push(&self, entry: Entry) {
@@ -132,6 +121,32 @@ impl Journal {
 }
 
 impl Record {
+    fn of(flow: &str, version: u32, seed: u64, req: &Req) -> Self {
+        let query = req.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+        Self {
+            flow: flow.to_owned(),
+            version,
+            seed,
+            method: req.method.clone(),
+            target: format!("{}{query}", req.path),
+            params: req.params.clone(),
+            headers: req.headers.clone(),
+            body: req.body.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What this one holds of a flow that ran in the place of its own, as if that had run alone; `within` is what its
+    /// places begin with.
+    pub(crate) fn part(&self, within: &str, flow: &str, version: u32, seed: u64, req: &Req) -> Self {
+        let own = |entry: &Entry| {
+            let slot = entry.key.slot.strip_prefix(within)?.strip_prefix('.')?.into();
+            Some(Entry { key: Key { slot, ..entry.key.clone() }, ..entry.clone() })
+        };
+        let entries = self.entries.iter().filter_map(own).collect();
+        Self { entries, lost: self.lost, ..Self::of(flow, version, seed, req) }
+    }
+
     /// The request that was recorded.
     #[must_use]
     pub fn request(&self) -> Req {

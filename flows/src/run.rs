@@ -82,6 +82,8 @@ pub struct Run {
     pub(crate) above: Option<Arc<Stamp>>,
     /// It is the request's own run, and not a part of one.
     pub(crate) is_root: bool,
+    /// It ends when the client leaves: the request's own run, or the one in its place.
+    pub(crate) obeys: bool,
     /// It sees to its deadline itself.
     pub(crate) keeps_time: bool,
     /// Runs it is inside of.
@@ -92,6 +94,8 @@ pub struct Run {
     ended: AtomicU64,
     /// The node whose end ended the run.
     last: AtomicU32,
+    /// The step that made it fail; none before.
+    failed_at: AtomicU32,
 }
 
 /// What a run shares with those inside it.
@@ -152,7 +156,7 @@ impl Run {
             wrote: AtomicU32::new(0),
             inserted: AtomicU32::new(0),
         });
-        Self { is_root: true, ..Self::part(shared, bound, parent, deadline, seed, None, 1) }
+        Self { is_root: true, obeys: true, ..Self::part(shared, bound, parent, deadline, seed, None, 1) }
     }
 
     fn part(
@@ -178,11 +182,13 @@ impl Run {
             within: None,
             attempt,
             is_root: false,
+            obeys: false,
             keeps_time: true,
             depth: 0,
             failures: Mutex::default(),
             ended: AtomicU64::new(0),
             last: AtomicU32::new(u32::MAX),
+            failed_at: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -214,9 +220,18 @@ impl Run {
 
     /// A run of another flow in the place of this one.
     pub(crate) fn instead(&self, bound: &Arc<Bound>, within: Arc<str>) -> Self {
-        let (shared, seed) = (Arc::clone(&self.shared), mix(self.seed ^ fnv(&within)));
+        let seed = mix(self.seed ^ fnv(&within));
+        let shared = match &self.shared.journal {
+            None if bound.graph.has_undo() => Arc::new(self.shared.with_journal()),
+            _ => Arc::clone(&self.shared),
+        };
         let run = Self::part(shared, Arc::clone(bound), self.parent, self.deadline, seed, self.above.as_ref(), 1);
-        Self { within: Some(within), ..run }
+        Self { within: Some(within), obeys: true, ..run }
+    }
+
+    /// What the names of its steps begin with in the journal.
+    pub(crate) fn within(&self) -> Option<&str> {
+        self.within.as_deref()
     }
 
     /// The name of a step, with those of the steps it is inside of before it.
@@ -244,6 +259,16 @@ impl Run {
 
     pub(crate) fn note_failure(&self, step: usize, fail: Fail) {
         self.failures.lock().push((step, fail));
+    }
+
+    /// Notes which step makes the run fail.
+    pub(crate) fn fails_at(&self, step: usize) {
+        self.failed_at.store(u32::try_from(step).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Which of its own steps made it fail, whatever failed inside that one.
+    pub(crate) fn failed_at(&self) -> Option<usize> {
+        usize::try_from(self.failed_at.load(Relaxed)).ok().filter(|step| *step < self.cells.len())
     }
 
     /// Every step that failed without ending the run, by name.
@@ -302,6 +327,28 @@ impl Run {
             journal.push(Entry { key, asked: asked.to_owned(), body_hash: 0, took_ns: 0, got: Got::Number(number) });
         }
         number
+    }
+}
+
+impl Shared {
+    /// The same with a journal, for what comes when nothing of it is in the air any more.
+    fn with_journal(&self) -> Self {
+        Self {
+            log: self.log.clone(),
+            clock: self.clock.clone(),
+            shell: Arc::clone(&self.shell),
+            journal: Some(Journal::new()),
+            values: self.values.clone(),
+            cancel: self.cancel.clone(),
+            resumed: None,
+            unwinding: Mutex::default(),
+            air: Air::new(self.air.at_once()),
+            reads: Reads::default(),
+            retries: self.retries.clone(),
+            arena: Arena::default(),
+            wrote: AtomicU32::new(0),
+            inserted: AtomicU32::new(self.inserted.load(Relaxed)),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::join::Start;
 impl Drive<'_, '_> {
     /// Ends the run when its client has left.
     pub(super) fn obey(&mut self, cx: &mut Context<'_>, now: Ticks) -> Result<(), Stop> {
-        let cancel = self.run.shared.cancel.as_ref().filter(|_| self.run.is_root);
+        let cancel = self.run.shared.cancel.as_ref().filter(|_| self.run.obeys);
         if cancel.is_some_and(|cancel| cancel.is_told(cx.waker())) {
             self.stop(now, None);
             return Err(Stop::Exit(client_left().into()));
@@ -119,6 +119,7 @@ impl Drive<'_, '_> {
         let waiting: Vec<&str> = self.running().map(|step| &*run.bound.graph.nodes()[step].name).collect();
         let last = self.running().next().map(|step| {
             self.blame(step, now);
+            run.fails_at(step);
             run.cells[step].node()
         });
         let detail = format!("the deadline passed while waiting for {}", waiting.join(", "));

@@ -136,6 +136,7 @@ fn abandon(fake: &Fake, stage: &Stage, bound: &BoundFlow, hoard: &Arc<Mutex<Hoar
         parent: NodeId::ROOT,
         shell: Hoarder::over(fake.shell(stage), hoard),
         journal: Some(Journal::new()),
+        values: None,
         cancel: None,
         resumed: None,
         deadline: None,
@@ -157,7 +158,7 @@ fn fake(steps: &[Step], day: &Day) -> Fake {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_flow_does_what_its_steps_in_order_would(steps in steps(), day in day()) {

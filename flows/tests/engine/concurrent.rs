@@ -19,7 +19,7 @@ use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Recorder;
 
 /// Runs of the flow, and how many of them at once.
-const RUNS: u64 = 3_000;
+const RUNS: u64 = 1_200;
 const AT_ONCE: u64 = 60;
 /// Longer than any of this takes, unless something hangs.
 const EVER: Duration = Duration::from_secs(100);

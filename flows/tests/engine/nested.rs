@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zerver_flows::fake::{Done, Fake};
 use zerver_flows::replay::replay;
-use zerver_flows::{Flow, Fx, Req, Response, Result, flow, step, subflow};
+use zerver_flows::{Fail, Flow, Fx, Req, Response, Result, flow, step, subflow};
 use zerver_telemetry::event::Outcome;
 
 fn ms(n: u64) -> Duration {
@@ -171,5 +171,30 @@ mod reads {
         fake.on("GET cart:/1").takes(ms(1)).status(500);
         let fail = run(&fake, &shared()).outcome.result.unwrap_err();
         assert_eq!(fail.to_string(), "step `b`: GET cart:/1 answered 500 (upstream_status)");
+    }
+}
+
+mod told {
+    use super::*;
+
+    #[step]
+    async fn sorry(fail: &Fail) -> Result<Response> {
+        Ok(Response::text(fail.code).status(503))
+    }
+    #[flow("sorry-for-a-branch", on_error = sorry(fail))]
+    async fn apologetic(req: &Req) -> Response {
+        let a = get("a");
+        let b = race!(get("b"), get(a));
+        text(b)
+    }
+
+    #[test]
+    fn the_failure_of_a_branch_is_that_of_its_line() {
+        let mut fake = Fake::new();
+        fake.on("GET a:").takes(ms(1)).body("c");
+        fake.on("GET b:").takes(ms(9)).body("b");
+        fake.on("GET c:").takes(ms(2)).status(500);
+        let done = run(&fake, &apologetic());
+        assert_eq!((done.text(), done.outcome.failures[0].0.as_str()), ("upstream_status".into(), "b"));
     }
 }

@@ -242,6 +242,54 @@ mod others {
         assert_eq!((done.text(), done.elapsed()), ("/replaced".into(), ms(15)));
     }
 
+    #[step]
+    async fn book_instead(fx: &Fx<'_>) -> Result<Response> {
+        fx.get("a:/first").await?;
+        fx.replace("book-a-trip", Req::get("/trip"))
+    }
+    #[flow("books-instead")]
+    async fn instead(req: &Req) -> Response {
+        book_instead()
+    }
+
+    #[test]
+    fn what_is_undone_in_a_flow_that_answers_instead_is_not_lost_from_sight() {
+        let mut fake = world();
+        fake.flow(trip());
+        fake.on("GET a:").takes(ms(5));
+        fake.on("POST ship:").takes(ms(5)).status(500);
+        fake.on("DELETE plane:").status(500);
+        fake.on("DELETE").takes(ms(2));
+        let done = fake.run(&instead(), Req::get("/"));
+        let stuck = done.outcome.stuck.clone().expect("it is stuck");
+        assert_eq!((stuck.flow.as_str(), stuck.rest.join(" ")), ("book-a-trip", "plane hotel".to_owned()));
+        let mut back = Fake::new();
+        back.on("DELETE").takes(ms(2));
+        let resumed = back.resume(&trip(), &stuck).unwrap();
+        assert!(resumed.outcome.stuck.is_none(), "{:?}", resumed.outcome.stuck);
+        assert_eq!(after_booking(&resumed)[..2], ["DELETE plane:/book/plane", "DELETE hotel:/book/hotel"]);
+        assert!(resumed.calls.iter().all(|call| call.line.starts_with("DELETE")), "nothing is booked again");
+    }
+
+    #[test]
+    fn a_client_that_leaves_is_noticed_by_the_flow_that_answers_instead() {
+        let mut fake = world();
+        fake.flow(trip());
+        fake.on("GET a:").takes(ms(5));
+        fake.on("POST ship:").never();
+        fake.on("DELETE").takes(ms(2));
+        fake.client_leaves(ms(30));
+        let done = fake.run(&instead(), Req::get("/"));
+        assert_eq!(done.fail().unwrap().code, "client_gone");
+        assert_eq!(
+            after_booking(&done),
+            ["DELETE plane:/book/plane", "DELETE hotel:/book/hotel", "DELETE lock:/lock"],
+            "it undoes what was done until then"
+        );
+        assert_eq!(done.elapsed(), ms(36));
+        done.timeline.check().unwrap();
+    }
+
     #[test]
     fn flows_in_flows_and_in_place_of_flows_have_an_end() {
         assert_eq!(run(&endless(), "/").fail().unwrap().code, "too_many_flows");
