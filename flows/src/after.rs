@@ -78,12 +78,11 @@ pub fn undo(run: &Run, ended: &Result<()>) -> Option<Afterwards> {
         return None;
     }
     run.shared.unwinding.lock().failed = Some((**fail).clone());
-    let undo = |n: &usize| GraphNode {
-        timeout: Some(UNDO_TIME),
-        idempotent: true,
-        ..GraphNode::new(&format!("undo_{}", nodes[*n].name), nodes[*n].undo.as_deref().unwrap_or_default())
+    let undo = |n: &usize| {
+        let undo = nodes[*n].undo.as_ref()?;
+        Some(GraphNode { idempotent: true, ..undo.node(&format!("undo_{}", nodes[*n].name), UNDO_TIME) })
     };
-    Some(Afterwards::new(run, "undo", steps.iter().map(undo).collect(), steps))
+    Some(Afterwards::new(run, "undo", steps.iter().filter_map(undo).collect(), steps))
 }
 
 /// The cleaning up after what was done, whether the flow failed or not.
@@ -91,12 +90,11 @@ pub fn undo(run: &Run, ended: &Result<()>) -> Option<Afterwards> {
 pub fn cleanup(run: &Run) -> Option<Afterwards> {
     let nodes = run.bound.graph.nodes();
     let steps = latest_first(run, |n| nodes[n].cleanup.is_some());
-    let cleanup = |n: &usize| GraphNode {
-        timeout: Some(CLEANUP_TIME),
-        optional: true,
-        ..GraphNode::new(&format!("cleanup_{}", nodes[*n].name), nodes[*n].cleanup.as_deref().unwrap_or_default())
+    let cleanup = |n: &usize| {
+        let cleanup = nodes[*n].cleanup.as_ref()?;
+        Some(GraphNode { optional: true, ..cleanup.node(&format!("cleanup_{}", nodes[*n].name), CLEANUP_TIME) })
     };
-    (!steps.is_empty()).then(|| Afterwards::new(run, "cleanup", steps.iter().map(cleanup).collect(), steps))
+    (!steps.is_empty()).then(|| Afterwards::new(run, "cleanup", steps.iter().filter_map(cleanup).collect(), steps))
 }
 
 /// The answer in place of a failure; none when the flow has not failed.
@@ -105,9 +103,8 @@ pub fn on_error(run: &Run, ended: &Result<()>) -> Option<Afterwards> {
     let Err(Exit::Fail(fail)) = ended else {
         return None;
     };
+    let node = run.bound.graph.head().on_error.as_ref()?.node("on_error", ON_ERROR_TIME);
     run.note_failure(run.failed_at().unwrap_or(0), (**fail).clone());
-    let step = run.bound.graph.head().on_error.as_deref().unwrap_or("on_error");
-    let node = GraphNode { timeout: Some(ON_ERROR_TIME), ..GraphNode::new("on_error", step) };
     Some(Afterwards::new(run, "on_error", vec![node], vec![0]))
 }
 

@@ -50,13 +50,35 @@ pub struct Head {
     /// The most calls of one run that are in the air at once; [`Head::CALLS_AT_ONCE`] where it says nothing.
     pub calls_at_once: Option<u32>,
     /// The step that answers when the flow has failed.
-    pub on_error: Option<String>,
+    pub on_error: Option<Later>,
     /// Its documentation, first line first.
     pub doc: String,
     /// The file it is written in.
     pub file: String,
     /// The line it begins at.
     pub line: u32,
+}
+
+/// A step that runs when those of the flow are over: to undo one, to clean up, to answer for a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// The step function, or the verb of a step from configuration.
+    pub step: String,
+    /// The most time it may take, where it says so itself.
+    pub timeout: Option<Duration>,
+}
+
+impl Later {
+    /// A step that says nothing of its time.
+    #[must_use]
+    pub fn new(step: &str) -> Self {
+        Self { step: step.to_owned(), timeout: None }
+    }
+
+    /// Its node when the flow's steps are over, with `time` where it says nothing of its own.
+    pub(crate) fn node(&self, name: &str, time: Duration) -> GraphNode {
+        GraphNode { timeout: Some(self.timeout.unwrap_or(time)), ..GraphNode::new(name, &self.step) }
+    }
 }
 
 impl Head {
@@ -88,9 +110,9 @@ pub struct GraphNode {
     /// Who goes first at a target that has no room for all.
     pub priority: Option<Priority>,
     /// The step that undoes it when a later one fails.
-    pub undo: Option<String>,
+    pub undo: Option<Later>,
     /// The step that always runs after it, at the end of the flow.
-    pub cleanup: Option<String>,
+    pub cleanup: Option<Later>,
     /// The graph it stands for: of a sub-flow, a join, a loop.
     pub inner: Option<Arc<Graph>>,
     /// Its documentation, first line first.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::adapter::Priority;
-use crate::graph::{Graph, GraphNode, Head, Inside};
+use crate::graph::{Graph, GraphNode, Head, Inside, Later};
 use crate::join::Join;
 
 /// What `#[step]` knows of a step.
@@ -97,7 +97,7 @@ impl FlowMeta {
             deadline: self.deadline,
             optional_within: self.optional_within,
             calls_at_once: self.calls_at_once,
-            on_error: self.on_error.map(|step| step.name.to_owned()),
+            on_error: self.on_error.map(StepMeta::later),
             doc: self.doc.to_owned(),
             file: self.file.to_owned(),
             line: self.line,
@@ -117,6 +117,10 @@ impl FlowMeta {
 }
 
 impl StepMeta {
+    fn later(self) -> Later {
+        Later { timeout: self.timeout, ..Later::new(self.name) }
+    }
+
     fn graph_node(&self, name: &str) -> GraphNode {
         let inner = self.inner.map(|flow| Arc::new(flow.inner_graph()));
         GraphNode {
@@ -142,8 +146,8 @@ impl NodeMeta {
             retries: self.retries,
             idempotent: self.idempotent || step.idempotent,
             priority: self.priority,
-            undo: self.undo.map(|undo| undo.name.to_owned()),
-            cleanup: self.cleanup.map(|cleanup| cleanup.name.to_owned()),
+            undo: self.undo.map(StepMeta::later),
+            cleanup: self.cleanup.map(StepMeta::later),
             line: self.line,
             inner: self.join.map(|join| Arc::new(join.graph(self))).or(step.inner),
             ..step

@@ -7,7 +7,7 @@ use super::document::{FlowDoc, Tree, place};
 use super::keys;
 use super::plan::{Plan, Step};
 use super::problem::Problem;
-use crate::graph::{Graph, GraphError, GraphNode, Head, check_slug};
+use crate::graph::{Graph, GraphError, GraphNode, Head, Later, check_slug};
 
 mod page;
 mod edges;
@@ -82,7 +82,7 @@ impl Planner<'_> {
         head.doc = words("description").unwrap_or_default();
         head.deadline = get(entries, "deadline").and_then(|tree| self.duration("deadline", tree));
         head.optional_within = get(entries, "optional_within").and_then(|tree| self.duration("optional_within", tree));
-        head.on_error = get(entries, "on_error").map(|_| "answer".to_owned());
+        head.on_error = get(entries, "on_error").map(|_| Later::new("answer"));
         head
     }
 

@@ -128,7 +128,7 @@ pub(super) fn flow(steps: &[Step], at_once: u32) -> Flow {
             conditional: step.when,
             timeout: timeout.filter(|_| !step.fallback),
             idempotent: step.idempotent,
-            undo: step.undo.then(|| "undo".to_owned()),
+            undo: step.undo.then(|| crate::graph::Later::new("undo")),
             inner: step.fallback.then(|| Arc::new(inner)),
             ..GraphNode::new(&format!("s{n}"), "step")
         }

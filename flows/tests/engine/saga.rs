@@ -167,6 +167,32 @@ fn a_stuck_run_does_not_go_on_with_another_version_of_its_flow() {
     assert_eq!(error, "the run was one of book-a-trip@1, the flow is now book-a-trip@2");
 }
 
+#[test]
+fn an_undo_step_has_time_of_its_own_and_may_say_how_much() {
+    #[step(timeout = "30ms")]
+    async fn hasty(id: &String, fx: &Fx<'_>) -> Result<()> {
+        fx.delete(format!("hotel:/book/{id}")).await?.ok()
+    }
+    #[flow("hasty-undo")]
+    async fn hasty_undo(req: &Req) -> Response {
+        #[compensate(hasty(hotel))]
+        let hotel = book("hotel");
+        let shipped = ship(hotel, hotel);
+        respond(shipped)
+    }
+    let mut fake = world();
+    fake.on("POST ship:").status(500);
+    fake.on("DELETE").never();
+    let done = fake.run(&hasty_undo(), Req::get("/"));
+    assert_eq!((done.elapsed(), done.outcome.stuck.as_ref().unwrap().why.code), (ms(10 + 30), "step_timeout"));
+    let done = fake.run(&trip(), Req::get("/"));
+    assert_eq!(
+        done.elapsed(),
+        ms(1 + 10 + 20) + Duration::from_secs(10 + 5),
+        "the undo step's ten seconds, cleanup's five"
+    );
+}
+
 mod others {
     use super::*;
 

@@ -7,7 +7,7 @@ use crate::adapter::Priority;
 use crate::declare::document::{Tree, place};
 use crate::declare::keys;
 use crate::declare::plan::{Step, Work};
-use crate::graph::GraphNode;
+use crate::graph::{GraphNode, Later};
 use crate::policy::RETRIES_MAX;
 
 /// A step as the page has it.
@@ -89,8 +89,8 @@ impl Planner<'_> {
             self.inner_verb(of, &written.at(key), tree, false, &mut node.targets)
         };
         let (undo, cleanup) = (afterwards("undo", &mut node), afterwards("cleanup", &mut node));
-        node.undo = undo.as_ref().map(|(word, _)| word.clone());
-        node.cleanup = cleanup.as_ref().map(|(word, _)| word.clone());
+        node.undo = undo.as_ref().map(|(word, _)| Later::new(word));
+        node.cleanup = cleanup.as_ref().map(|(word, _)| Later::new(word));
         let (undo, cleanup) = (undo.map(|(_, verb)| verb), cleanup.map(|(_, verb)| verb));
         let retries = node.retries;
         let sensitive = self.flag(&written.path, &written.entries, "sensitive");
