@@ -63,6 +63,18 @@ fn from_yaml() -> Flow {
 }
 
 #[test]
+fn a_checkout_takes_no_more_lines_than_its_readme_says() {
+    let lines = |file: &str, begin: &str, end: &str| {
+        let text = std::fs::read_to_string(folder().join("checkout").join(file)).unwrap();
+        let flow = text.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map(|(flow, _)| flow.to_owned());
+        flow.unwrap_or_else(|| panic!("{file} has no `{begin}`")).lines().count()
+    };
+    let (rust, yaml) = (lines("flow.rs", "#[flow(", "\n}\n"), lines("zerver.yaml", "flows:\n", "\nroutes:"));
+    // The brace that ends the function is a line too.
+    assert_eq!((rust + 1, yaml), (16, 24));
+}
+
+#[test]
 fn both_checkouts_have_one_graph() {
     /// All that says what runs when; not where it is written, nor the names of Rust functions.
     fn shape(flow: &Flow) -> Value {
