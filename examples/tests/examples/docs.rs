@@ -67,6 +67,23 @@ fn every_page_in_the_documentation_is_sound() {
 }
 
 #[test]
+fn every_graph_of_a_checkout_is_as_printed() {
+    let text = read("README.md");
+    let (page, _) = text.split_once("```yaml\n").unwrap().1.split_once("```").unwrap();
+    let page = Page::Text { name: "README.md".into(), source: page.to_owned() };
+    let plan = check(&page, &[], &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
+    let pairs = [
+        ("README.md", plan.flows["checkout"].flow().clone()),
+        ("examples/checkout/README.md", crate::from_yaml()),
+        ("examples/checkout/README.md", crate::flow::checkout()),
+    ];
+    for (name, flow) in pairs {
+        let graph = flow.graph().to_text();
+        assert!(read(name).contains(&graph), "{name} does not show\n{graph}");
+    }
+}
+
+#[test]
 fn admin_describes_every_page() {
     let text = read("docs/admin.md");
     for (method, path, _) in PAGES {
