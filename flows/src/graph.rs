@@ -195,6 +195,10 @@ impl Graph {
                 deps |= 1 << writer;
             }
             nodes[at].deps = deps;
+            if let Some(inner) = nodes[at].inner.clone().filter(|_| nodes[at].targets.is_empty()) {
+                // A join or loop calls what its branches call.
+                nodes[at].targets = inner.targets().into_iter().map(str::to_owned).collect();
+            }
         }
         let graph = Self { head, nodes, join, inside };
         match graph.cycle() {

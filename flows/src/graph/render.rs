@@ -32,6 +32,9 @@ impl Graph {
                 if !node.targets.is_empty() {
                     let _ = write!(line, "  calls {}", node.targets.join(", "));
                 }
+                if let Some(undo) = &node.undo {
+                    let _ = write!(line, "  undone by {}", undo.step);
+                }
                 out.push_str(line.trim_end());
                 out.push('\n');
                 label = "   ".into();
@@ -115,6 +118,10 @@ impl Graph {
                     "timeout_ms": node.timeout.map(ms),
                     "retries": node.retries,
                     "targets": node.targets,
+                    "idempotent": node.idempotent,
+                    "undo": node.undo.as_ref().map(|undo| &undo.step),
+                    "cleanup": node.cleanup.as_ref().map(|cleanup| &cleanup.step),
+                    "inside": node.inner.as_ref().map(|inner| inner.to_json()),
                     "doc": node.doc,
                     "line": node.line,
                 })
