@@ -88,7 +88,7 @@ async fn the_command_line_says_what_it_takes() {
     assert_eq!(zerver(&["run"]).await.code, 2);
     let help = zerver(&["--help"]).await;
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for subcommand in ["run", "demo", "check", "env", "routes", "flows", "lint", "graph", "view", "compare"] {
+    for subcommand in ["run", "demo", "check", "env", "routes", "flows", "lint", "graph", "view", "compare", "stuck"] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(subcommand)), "{}", help.out);
         assert_eq!(zerver(&[subcommand, "--help"]).await.code, 0, "{subcommand}");
     }
