@@ -24,6 +24,8 @@ mod stuck;
 mod checkout;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/breaker.rs"]
+mod breaker;
 #[path = "e2e/timelines.rs"]
 mod timelines;
 #[path = "e2e/otlp.rs"]

@@ -175,7 +175,7 @@ impl ProxyHttp for Phases {
             }
             Target::Upstream(_) => {
                 ctx.body_max = entered.route.body_bytes.map(|max| max as u64);
-                ctx.proxying = entered.seat.map(|(upstream, permit)| Proxying::new(upstream, permit));
+                ctx.proxying = entered.seat.map(Proxying::new);
                 Ok(false)
             }
         };
@@ -228,6 +228,9 @@ impl ProxyHttp for Phases {
         }
         if let (Some(exchange), Some(proxying)) = (&ctx.exchange, &mut ctx.proxying) {
             let error = failure::classify(&e, exchange.time_left());
+            if client_reused {
+                proxying.was_kept(&error);
+            }
             proxying.broke(exchange, &error);
             if e.retry() && !proxying.may_retry() {
                 e.set_retry(false);

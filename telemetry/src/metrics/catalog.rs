@@ -111,6 +111,12 @@ catalog! {
         "1 when the peer takes traffic, 0 when it is ejected or down.";
     RETRY_BUDGET Gauge Ratio "zerver_retry_budget_ratio" ["upstream"]
         "What is left of an upstream's retry budget, 0 to 1.";
+    BREAKER_STATE Gauge None "zerver_breaker_state" ["upstream"]
+        "What an upstream's circuit breaker does: 0 closed, 1 half open, 2 open.";
+    BREAKER_TRIPS Counter None "zerver_breaker_trips_total" ["upstream"]
+        "How often an upstream's circuit breaker opened, after a probe that failed too.";
+    BREAKER_REFUSED Counter None "zerver_breaker_refused_total" ["upstream"]
+        "Tries that an upstream's circuit breaker refused, those of flows too.";
     STUCK Gauge None "zerver_stuck_runs" []
         "Runs of flows whose undoing failed, and that nobody has seen to yet.";
     STUCK_TOTAL Counter None "zerver_runs_stuck_total" []
