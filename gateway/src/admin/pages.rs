@@ -72,7 +72,7 @@ impl Pages {
                 body: prometheus::openmetrics(&self.live.metrics.snapshot()).into(),
             },
             (&Method::GET | &Method::HEAD, path) => self.page(path, &query),
-            _ => error(StatusCode::METHOD_NOT_ALLOWED, "this page is read with GET; GET / lists all pages"),
+            _ => error(StatusCode::METHOD_NOT_ALLOWED, "admin pages are read with GET; GET / lists those that are not"),
         }
     }
 

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, Args)]
 pub(super) struct Token {
     /// The admin token, when the gateway wants one.
-    #[arg(long, env = "ZER_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "ZER_ADMIN_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
 }
 

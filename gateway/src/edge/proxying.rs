@@ -192,6 +192,10 @@ impl Proxying {
     /// The request is over: the seat is given back, and the limit learns.
     pub(crate) fn finish(mut self, exchange: &Exchange, status: u16) {
         let gone = exchange.is_client_gone();
+        if self.status != 0 && !gone {
+            // An answer without a body has no last piece.
+            self.pass.settle(Verdict::Success);
+        }
         if self.node.is_some() {
             let outcome = if gone { Outcome::Cancelled } else { Outcome::Ok };
             self.close(exchange, outcome, self.status, "");

@@ -8,7 +8,7 @@ use zerver_telemetry::event::{NodeKind, Outcome};
 use zerver_telemetry::timeline::{Timeline, Value};
 
 use crate::binary::{Gateway, HEAD};
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, ask};
 use crate::origin::{Origin, answer};
 use crate::support::eventually;
 
@@ -128,7 +128,13 @@ async fn probes_keep_it_open_and_close_it_when_the_upstream_is_back() {
     for _ in 0..20 {
         assert_eq!(get().await.status, 200);
     }
-    assert_eq!(origin.seen().len(), 27);
+    assert_eq!(client.send(ask("HEAD", gateway.address, "/")).await.status, 200);
+    assert_eq!(origin.seen().len(), 28);
+    eventually("every answer counts, with a body or without", async || {
+        let state = state().await;
+        (state["tries"] == 21 && state["failures"] == 0).then_some(())
+    })
+    .await;
     assert!(gateway.log().contains("the circuit breaker closes"), "{}", gateway.log());
 }
 
