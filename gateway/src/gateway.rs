@@ -165,6 +165,9 @@ impl Gateway {
         self.live.drain();
         self.stop.cancel();
         let drained = self.edge.drain(time).await;
+        if drained.cut > 0 {
+            self.live.undoing.end().await;
+        }
         self.stuck.stop(time).await;
         self.admin.stop().await;
         let live = Arc::clone(&self.live);

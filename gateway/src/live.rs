@@ -13,6 +13,7 @@ use zerver_telemetry::recorder::Recorder;
 use crate::admission::GateState;
 use crate::keys::Keys;
 use crate::plan::Plan;
+use crate::undoing::Undoing;
 
 /// What a running gateway shares.
 pub struct Live {
@@ -28,6 +29,8 @@ pub struct Live {
     pub store: Arc<Store>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Runs that have steps to undo.
+    pub undoing: Undoing,
     reloads: [AtomicU64; 2],
     plan: ArcSwap<Plan>,
     draining: AtomicBool,
@@ -63,6 +66,7 @@ impl Live {
             collector,
             store,
             metrics,
+            undoing: Undoing::default(),
             reloads: Default::default(),
             plan: ArcSwap::from_pointee(plan),
             draining: AtomicBool::new(false),

@@ -168,10 +168,9 @@ impl ProxyHttp for Phases {
         let done = match &entered.route.target {
             Target::Reply(reply) => answer::give(session, &mut exchange, reply.clone()).await.map(|()| true),
             Target::Flow(flow) => {
-                let (plan, route) = (&ctx.plan, &entered.route);
-                answer::run_flow(session, &mut exchange, plan, route, flow, entered.params, &mut permit)
-                    .await
-                    .map(|()| true)
+                let (live, plan, route) = (&self.live, &ctx.plan, &entered.route);
+                let asked = answer::Asked { live, plan, route, flow, params: entered.params };
+                answer::run_flow(session, &mut exchange, asked, &mut permit).await.map(|()| true)
             }
             Target::Upstream(_) => {
                 ctx.body_max = entered.route.body_bytes.map(|max| max as u64);

@@ -142,7 +142,8 @@ impl Shop {
 
 fn page(origin: &Origin) -> String {
     format!(
-        "{HEAD}upstreams: {{ shop: {{ peers: ['{}'] }} }}
+        "{HEAD}limits: {{ drain_timeout: 300ms }}
+upstreams: {{ shop: {{ peers: ['{}'] }} }}
 routes: [{{ name: order, match: {{ path: /order }}, to: {{ flow: order }} }}]
 ",
         origin.address
@@ -267,26 +268,59 @@ async fn a_run_of_another_version_is_undone_by_hand() {
     shop.gateway.stop().await;
 }
 
+/// How a client leaves.
+enum Leaving {
+    /// It closes its connection.
+    Closes,
+    /// It resets its HTTP/2 stream, and keeps the connection.
+    Resets,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_in_the_middle_leaves_nothing_done() {
-    let shop = Shop::open(200, 0).await;
-    let mut client = TcpStream::connect(shop.gateway.address).await.expect("the gateway accepts");
-    client.write_all(b"GET /order?slow=1 HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it reads");
+    for leaving in [Leaving::Closes, Leaving::Resets] {
+        let shop = Shop::open(200, 0).await;
+        let client = match leaving {
+            Leaving::Closes => Client::http1(),
+            Leaving::Resets => Client::http2(),
+        };
+        let asking = tokio::spawn({
+            let (client, request) = (client.clone(), ask("GET", shop.gateway.address, "/order?slow=1"));
+            async move { client.send(request).await }
+        });
+        eventually("the shop is asked to ship", async || (shop.asked("/ship?slow") == 1).then_some(())).await;
+        asking.abort();
+        eventually("the charge is taken back", async || (shop.asked("/charge/7") == 1).then_some(())).await;
+        assert_eq!(shop.gateway.live.recorder.running().len(), 1, "nobody waits, and it goes on");
+        shop.refunds.add_permits(1);
+        let page = eventually("the request's timeline", async || {
+            let feed = shop.admin("GET", "/timelines").await.json();
+            (!feed["timelines"][0].is_null()).then_some(feed)
+        })
+        .await;
+        let timeline: Timeline = serde_json::from_value(page["timelines"][0].clone()).expect("a timeline");
+        assert_eq!(timeline.outcome, Outcome::Cancelled, "{timeline:#?}");
+        let undone = timeline.nodes.iter().find(|node| &*node.name == "undo_charged").expect("it was undone");
+        assert_eq!(undone.outcome, Outcome::Ok);
+        assert_eq!((shop.asked("/charge"), shop.asked("/charge/7"), shop.asked("/reserve/7")), (1, 1, 1));
+        assert_eq!(shop.admin("GET", "/stuck").await.text(), "[]");
+        shop.gateway.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_a_stop_cuts_is_undone_first() {
+    let shop = Shop::open(200, ANY).await;
+    let live = Arc::clone(&shop.gateway.live);
+    let (client, request) = (Client::http1(), ask("GET", shop.gateway.address, "/order?slow=1"));
+    let asking = tokio::spawn(async move { client.send(request).await });
     eventually("the shop is asked to ship", async || (shop.asked("/ship?slow") == 1).then_some(())).await;
-    drop(client);
-    eventually("the charge is taken back", async || (shop.asked("/charge/7") == 1).then_some(())).await;
-    assert_eq!(shop.gateway.live.recorder.running().len(), 1, "nobody waits, and it goes on");
-    shop.refunds.add_permits(1);
-    let page = eventually("the request's timeline", async || {
-        let feed = shop.admin("GET", "/timelines").await.json();
-        (!feed["timelines"][0].is_null()).then_some(feed)
-    })
-    .await;
-    let timeline: Timeline = serde_json::from_value(page["timelines"][0].clone()).expect("a timeline");
-    assert_eq!(timeline.outcome, Outcome::Cancelled, "{timeline:#?}");
-    let undone = timeline.nodes.iter().find(|node| &*node.name == "undo_charged").expect("it was undone");
-    assert_eq!(undone.outcome, Outcome::Ok);
-    assert_eq!((shop.asked("/charge"), shop.asked("/charge/7"), shop.asked("/reserve/7")), (1, 1, 1));
-    assert_eq!(shop.admin("GET", "/stuck").await.text(), "[]");
-    shop.gateway.stop().await;
+    let Shop { origin, gateway, .. } = shop;
+    gateway.stop().await;
+    let undone =
+        origin.seen().into_iter().map(|seen| seen.path).filter(|path| path.ends_with("/7")).collect::<Vec<_>>();
+    assert_eq!(undone, ["/reserve/7", "/charge/7"]);
+    assert!(live.plan().engine.stuck_runs().is_empty());
+    let refused = asking.await.expect("asking does not panic");
+    assert_eq!((refused.status, refused.header("zerver-reason")), (503, "draining"));
 }
