@@ -23,7 +23,8 @@ impl Stuck {
     /// when the outcome is not stuck again.
     ///
     /// # Errors
-    /// A text that says why it cannot: the flow is another one than it was.
+    /// A text that says why it cannot: the flow is another one than it was, or the run made more calls than were
+    /// recorded, so that some would be made a second time.
     pub async fn resume(&self, flow: &BoundFlow, env: Env) -> Result<FlowOutcome, String> {
         let (shell, journal) = (env.engine as Arc<dyn Shell>, env.journal.unwrap_or_default());
         let opening = self.opening(flow, env.log, env.parent, shell, journal)?;
@@ -48,6 +49,10 @@ impl Stuck {
         if (graph.slug(), graph.head().version) != (&*self.flow, self.version) {
             let is = format!("{}@{}", graph.slug(), graph.head().version);
             return Err(format!("the run was one of {}@{}, the flow is now {is}", self.flow, self.version));
+        }
+        if self.record.lost > 0 {
+            let lost = self.record.lost;
+            return Err(format!("{lost} of the run's calls were not recorded and would be made a second time"));
         }
         let place =
             |name: &String| graph.position(name).ok_or_else(|| format!("the flow has no step `{name}` any more"));

@@ -9,6 +9,7 @@ mod flows;
 mod lint;
 mod graph;
 mod compare;
+mod stuck;
 #[cfg(feature = "viewer")]
 mod view;
 mod demo;
@@ -64,6 +65,8 @@ enum Command {
     View(view::Arguments),
     /// Compare slow requests with fast ones, and print why the slow ones are slow.
     Compare(compare::Arguments),
+    /// List the runs of a running gateway whose undoing failed; resume or forget one.
+    Stuck(stuck::Arguments),
 }
 
 /// Runs one command line.
@@ -89,5 +92,6 @@ pub(crate) fn main(flows: Vec<Flow>, args: impl IntoIterator<Item = OsString>) -
         #[cfg(feature = "viewer")]
         Command::View(arguments) => view::main(&arguments),
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Stuck(arguments) => stuck::main(&arguments),
     }
 }

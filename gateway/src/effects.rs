@@ -16,6 +16,7 @@ use zerver_telemetry::recorder::{Log, Opening};
 use crate::admission::{self, Ask, Class, Permit, TenantKey};
 use crate::keys::Keys;
 use crate::upstream::Upstream;
+use crate::upstream::breaker::{self, Pass, Refused, Verdict};
 use crate::upstream::peer::Picked;
 
 /// Performs the effects of flows through the gateway's upstreams.
@@ -36,6 +37,13 @@ impl Effects {
         let upstream =
             self.upstreams.get(&call.target).ok_or_else(|| EffectError::UnknownTarget(call.target.clone()))?;
         let Traced { log, node, .. } = &traced;
+        let broken = |refused: Refused| {
+            log.attr_text(*node, self.keys.breaker, refused.state.as_str());
+            let retry_after = Duration::from_secs(refused.seconds().into());
+            EffectError::Refused(Refusal { reason: breaker::REASON, retry_after })
+        };
+        // An upstream that is left alone is not waited for.
+        upstream.look().map_err(broken)?;
         let class = match call.priority {
             Priority::Interactive => Class::Interactive,
             Priority::Batch => Class::Batch,
@@ -55,9 +63,11 @@ impl Effects {
                 permit
             }
         };
+        // It may have been closed to us during the wait.
+        let pass = upstream.enter().map_err(broken)?;
         upstream.budget.earn();
         let seat = Seat { permit: Some(permit), deadline: call.deadline, clock: log.recorder().clock() };
-        let answer = self.tries(upstream, &call, &traced).await;
+        let answer = self.tries(upstream, &call, &traced, pass).await;
         seat.done(match &answer {
             Ok(answer) if answer.status.is_server_error() => admission::Outcome::Failed,
             Ok(_) => admission::Outcome::Good,
@@ -93,6 +103,33 @@ impl Drop for Seat<'_> {
     }
 }
 
+/// A try whose breaker is to be told how it went. When nobody waits for it any more because its time is up, it failed:
+/// the deadline is the operator's word on how long is too long.
+struct Judged<'c> {
+    pass: Pass,
+    deadline: Option<Ticks>,
+    clock: &'c Clock,
+}
+
+impl Judged<'_> {
+    fn by(mut self, answer: &Result<HttpAnswer, EffectError>) {
+        let verdict = match answer {
+            Ok(answer) => self.pass.verdict(answer.status.as_u16()),
+            Err(EffectError::Connect(_) | EffectError::Broken(_) | EffectError::Timeout) => Verdict::Failure,
+            Err(EffectError::TooLarge { .. }) => Verdict::Success,
+            Err(EffectError::UnknownTarget(_) | EffectError::BadCall(_) | EffectError::Refused(_)) => Verdict::Unknown,
+        };
+        self.pass.settle(verdict);
+    }
+}
+
+impl Drop for Judged<'_> {
+    fn drop(&mut self) {
+        let late = self.deadline.is_some_and(|deadline| self.clock.now() >= deadline);
+        self.pass.settle(if late { Verdict::Failure } else { Verdict::Unknown });
+    }
+}
+
 /// The longest first pause before a retry; each further one may be twice as long.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
@@ -100,7 +137,13 @@ impl Effects {
     /// Tries while another may help, the upstream's settings allow it, and its retry budget holds.
     ///
     /// The effect's node is the first try. Each further one is a node of its own, for which the first one waits.
-    async fn tries(&self, upstream: &Upstream, call: &HttpCall, traced: &Traced) -> Result<HttpAnswer, EffectError> {
+    async fn tries(
+        &self,
+        upstream: &Upstream,
+        call: &HttpCall,
+        traced: &Traced,
+        mut pass: Pass,
+    ) -> Result<HttpAnswer, EffectError> {
         let Traced { log, node: first, parent, name, occurrence, attempt: begun, retries } = traced;
         let reads = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         let mut tried: Option<Picked> = None;
@@ -111,7 +154,12 @@ impl Effects {
                 return Err(EffectError::Connect("no peer has an address".into()));
             };
             self.note(log, node, call, &peer);
+            if pass.is_probe() {
+                log.attr_text(node, self.keys.breaker, "probe");
+            }
+            let judged = Judged { pass, deadline: call.deadline, clock: log.recorder().clock() };
             let answer = upstream.send(call, &peer).await;
+            judged.by(&answer);
             match &answer {
                 Ok(_) => peer.connected(),
                 Err(EffectError::Connect(_)) => peer.failed(log.recorder().clock()),
@@ -125,7 +173,8 @@ impl Effects {
                 Ok(answer) => reads && unready(answer.status),
                 Err(_) => false,
             };
-            let again = may_help && attempt < upstream.settings.tries && retries.spend() && upstream.budget.spend();
+            let leave = (may_help && attempt < upstream.settings.tries).then(|| upstream.enter().ok()).flatten();
+            let again = leave.filter(|_| retries.spend() && upstream.budget.spend());
             if node != *first {
                 let (outcome, status, error) = match &answer {
                     Ok(a) if a.status.is_server_error() => (Outcome::Error, a.status.as_u16(), "upstream_status"),
@@ -137,9 +186,8 @@ impl Effects {
                 log.close(at, node, outcome, status, error);
                 log.state(at, *first, Cause::Run, Name::NONE, Some(node));
             }
-            if !again {
-                return answer;
-            }
+            let Some(leave) = again else { return answer };
+            pass = leave;
             // Full jitter, so that those who failed together do not come back together.
             let longest = BACK_OFF * (1 << (attempt - 1).min(4));
             let share = log.recorder().ids().next_u64() as f64 / u64::MAX as f64;

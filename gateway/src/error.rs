@@ -60,6 +60,12 @@ pub enum Error {
         /// When to come again, in seconds.
         retry_after: u32,
     },
+    /// The upstream's circuit breaker is open.
+    #[error("the upstream fails and is left alone for now")]
+    BreakerOpen {
+        /// When to come again, in seconds.
+        retry_after: u32,
+    },
     /// No address of the upstream is known or fit for use.
     #[error("the upstream has no address that can be used")]
     NoPeer,
@@ -114,6 +120,7 @@ impl Error {
             Self::BodyTimeout => "body_timeout",
             Self::RateLimited { .. } => "rate_limited",
             Self::Shed { reason, .. } => reason,
+            Self::BreakerOpen { .. } => "breaker_open",
             Self::NoPeer => "no_peer",
             Self::UpstreamConnect => "upstream_connect",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -139,7 +146,11 @@ impl Error {
             | Self::BodyTimeout
             | Self::RateLimited { .. }
             | Self::ClientGone => Side::Client,
-            Self::NoPeer | Self::UpstreamConnect | Self::UpstreamTimeout | Self::UpstreamReset => Side::Upstream,
+            Self::BreakerOpen { .. }
+            | Self::NoPeer
+            | Self::UpstreamConnect
+            | Self::UpstreamTimeout
+            | Self::UpstreamReset => Side::Upstream,
             Self::Flow { status, .. } => match status {
                 400..=499 => Side::Client,
                 502 | 504 => Side::Upstream,
@@ -152,6 +163,9 @@ impl Error {
     /// Whether the gateway refused the request, or a call without which a flow could not answer it.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Shed { .. } | Self::Flow { refused: true, .. })
+        matches!(
+            self,
+            Self::RateLimited { .. } | Self::Shed { .. } | Self::BreakerOpen { .. } | Self::Flow { refused: true, .. }
+        )
     }
 }

@@ -77,6 +77,7 @@ pub struct Gateway {
     pub admin_address: SocketAddr,
     /// Reloads it; none when its page is no file.
     pub reloader: Option<Arc<Reloader>>,
+    stuck: Arc<admin::stuck::StuckDesk>,
     edge: edge::server::Server,
     admin: admin::server::Server,
     stop: CancellationToken,
@@ -141,7 +142,11 @@ impl Gateway {
         let edge = edge::server::Server::start(Arc::clone(&live), address)
             .await
             .map_err(|error| StartError::Bind { address, error })?;
-        let pages = Arc::new(admin::pages::Pages { live: Arc::clone(&live), reloader: reloader.clone() });
+        let stuck = admin::stuck::StuckDesk::new(Arc::clone(&live));
+        metrics.register(Arc::clone(&stuck) as _);
+        let pages =
+            admin::pages::Pages { live: Arc::clone(&live), reloader: reloader.clone(), stuck: Arc::clone(&stuck) };
+        let pages = Arc::new(pages);
         let admin = admin::server::Server::start(admin_address, pages)
             .await
             .map_err(|error| StartError::Bind { address: admin_address, error })?;
@@ -150,7 +155,7 @@ impl Gateway {
         {
             tracing::warn!(%error, "the configuration file is not watched; reload with SIGHUP or POST /reload");
         }
-        Ok(Self { address: edge.address, admin_address: admin.address, live, reloader, edge, admin, stop })
+        Ok(Self { address: edge.address, admin_address: admin.address, live, reloader, stuck, edge, admin, stop })
     }
 
     /// Stops it: readiness says no, nothing new is accepted, running requests end (within the page's `drain_timeout`),
@@ -160,6 +165,10 @@ impl Gateway {
         self.live.drain();
         self.stop.cancel();
         let drained = self.edge.drain(time).await;
+        if drained.cut > 0 {
+            self.live.undoing.end().await;
+        }
+        self.stuck.stop(time).await;
         self.admin.stop().await;
         let live = Arc::clone(&self.live);
         let deadline = Duration::from_secs(2);

@@ -55,6 +55,8 @@ keys! {
     in_flight = "zerver.in_flight",
     /// Requests waiting for the upstream when this one came.
     waiting = "zerver.waiting",
+    /// What the upstream's circuit breaker does with this try: `open` or `half_open` when it refuses it, or `probe`.
+    breaker = "zerver.breaker",
     /// The client, as what a request waits for.
     client = "client",
     /// The pause before a retry.

@@ -16,6 +16,7 @@ pub mod upstream;
 pub mod effects;
 pub mod plan;
 pub mod pipeline;
+pub mod undoing;
 pub mod live;
 mod edge;
 pub mod reload;

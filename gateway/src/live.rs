@@ -13,6 +13,7 @@ use zerver_telemetry::recorder::Recorder;
 use crate::admission::GateState;
 use crate::keys::Keys;
 use crate::plan::Plan;
+use crate::undoing::Undoing;
 
 /// What a running gateway shares.
 pub struct Live {
@@ -28,6 +29,8 @@ pub struct Live {
     pub store: Arc<Store>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Runs that have steps to undo.
+    pub undoing: Undoing,
     reloads: [AtomicU64; 2],
     plan: ArcSwap<Plan>,
     draining: AtomicBool,
@@ -63,6 +66,7 @@ impl Live {
             collector,
             store,
             metrics,
+            undoing: Undoing::default(),
             reloads: Default::default(),
             plan: ArcSwap::from_pointee(plan),
             draining: AtomicBool::new(false),
@@ -128,6 +132,12 @@ impl Source for Live {
             let state = upstream.state();
             limit(out, name, &state.gate);
             out.put(catalog::RETRY_BUDGET, &[name], state.retry_budget);
+            if let Some(breaker) = &state.breaker {
+                // 0 closed, 1 half open, 2 open: the order of the variants.
+                out.put(catalog::BREAKER_STATE, &[name], f64::from(breaker.state as u8));
+                out.put(catalog::BREAKER_TRIPS, &[name], breaker.trips_total as f64);
+                out.put(catalog::BREAKER_REFUSED, &[name], breaker.refused_total as f64);
+            }
             for peer in &state.peers {
                 out.put(catalog::UPSTREAM_IN_FLIGHT, &[name, &peer.peer], f64::from(peer.in_flight));
                 out.put(catalog::UPSTREAM_HEALTHY, &[name, &peer.peer], f64::from(u8::from(!peer.resting)));

@@ -18,6 +18,7 @@ use crate::plan::{Plan, Route, Target, Tenant};
 use crate::rate::{KeyBy, RateLimit};
 use crate::route::table::{Asked, Found};
 use crate::upstream::Upstream;
+use crate::upstream::breaker::{Pass, Refused};
 
 /// A request's head, as the stations see it.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,17 @@ pub struct Entered {
     /// The seat of the route's own gate.
     pub permit: Option<Permit>,
     /// The seat at its upstream, for proxy routes.
-    pub seat: Option<(Arc<Upstream>, Permit)>,
+    pub seat: Option<Seat>,
+}
+
+/// A seat at an upstream, and the leave of its breaker to try.
+pub struct Seat {
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+    /// The seat.
+    pub permit: Permit,
+    /// The leave for the first try.
+    pub pass: Pass,
 }
 
 /// Takes a request through the stations.
@@ -96,6 +107,11 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
         exchange.add_headers(fields);
     }
 
+    // An upstream that is left alone is not waited for.
+    if let Target::Upstream(upstream) = &route.target {
+        upstream.look().map_err(|refused| broken(&refused, keys, exchange))?;
+    }
+
     // A seat at the route's own gate, and one at the upstream. The calls of a flow take theirs as they are made.
     let permit = match &route.gate {
         Some(gate) => Some(seat(gate, route.gate_name, keys, exchange, &route, tenant.as_deref()).await?),
@@ -103,8 +119,10 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
     };
     let seat = match &route.target {
         Target::Upstream(upstream) => {
-            let taken = seat(&upstream.gate, upstream.id, keys, exchange, &route, tenant.as_deref()).await?;
-            Some((Arc::clone(upstream), taken))
+            let permit = seat(&upstream.gate, upstream.id, keys, exchange, &route, tenant.as_deref()).await?;
+            // It may have been closed to us during the wait.
+            let pass = upstream.enter().map_err(|refused| broken(&refused, keys, exchange))?;
+            Some(Seat { upstream: Arc::clone(upstream), permit, pass })
         }
         Target::Flow(_) | Target::Reply(_) => None,
     };
@@ -174,6 +192,12 @@ async fn seat(
         reason: shed.reason.as_str(),
         retry_after: u32::try_from(shed.retry_after.as_secs()).unwrap_or(u32::MAX),
     })
+}
+
+/// The refusal of a breaker.
+fn broken(refused: &Refused, keys: &Keys, exchange: &Exchange) -> Error {
+    exchange.log().attr_text(NodeId::ROOT, keys.breaker, refused.state.as_str());
+    Error::BreakerOpen { retry_after: refused.seconds() }
 }
 
 /// Whose request it is.

@@ -10,6 +10,7 @@ mod routes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zerver_flows::stuck::{Stuck, StuckRuns};
 use zerver_flows::{BoundFlow, Engine, Flow};
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::Rules;
@@ -119,7 +120,8 @@ impl Plan {
         };
         let effects = Effects::new(upstreams.values().cloned(), makings.keys);
         let version = before.map_or(1, |plan| plan.version + 1);
-        let stuck = before.map_or_else(Arc::default, |plan| Arc::clone(plan.engine.stuck_runs()));
+        let new = || Arc::new(StuckRuns::telling(log_stuck));
+        let stuck = before.map_or_else(new, |plan| Arc::clone(plan.engine.stuck_runs()));
         let engine = Engine::with(Arc::new(effects), flows.values().cloned(), stuck);
         Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine })
     }
@@ -166,6 +168,19 @@ impl Plan {
             })
             .collect()
     }
+}
+
+/// Tells the log that a run is stuck: the list is in memory, the log may outlive it.
+pub fn log_stuck(stuck: &Stuck) {
+    let (failed, undo_failed) = (stuck.failed.to_string(), stuck.why.to_string());
+    tracing::error!(
+        flow = format!("{}@{}", stuck.flow, stuck.version),
+        trace_id = %stuck.trace_id,
+        failed,
+        undo_failed,
+        left = stuck.rest.join(", "),
+        "a run is stuck: what it did is not undone; `zerver stuck` shows it"
+    );
 }
 
 /// The gates of routes that have one of their own: flow routes, and whoever asks for one.

@@ -84,7 +84,7 @@ fn status(error: &Error) -> StatusCode {
         Error::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Error::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Error::Shed { .. } | Error::NoPeer => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Shed { .. } | Error::BreakerOpen { .. } | Error::NoPeer => StatusCode::SERVICE_UNAVAILABLE,
         Error::UpstreamConnect | Error::UpstreamReset => StatusCode::BAD_GATEWAY,
         Error::UpstreamTimeout | Error::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Error::Flow { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -101,7 +101,7 @@ fn kind(error: &Error, status: StatusCode) -> (&'static str, &'static str) {
         Error::RateLimited { .. } => {
             ("https://iana.org/assignments/http-problem-types#quota-exceeded", "Quota exceeded")
         }
-        Error::Shed { .. } | Error::Flow { refused: true, .. } => (
+        Error::Shed { .. } | Error::BreakerOpen { .. } | Error::Flow { refused: true, .. } => (
             "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
             "Temporarily reduced capacity",
         ),
@@ -115,7 +115,7 @@ fn retry_after(error: &Error) -> Option<u32> {
         Error::RateLimited { retry_after, .. } => {
             Some(u32::try_from(retry_after.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1))
         }
-        Error::Shed { retry_after, .. } => Some(*retry_after),
+        Error::Shed { retry_after, .. } | Error::BreakerOpen { retry_after } => Some(*retry_after),
         Error::Flow { retry_after, .. } => *retry_after,
         Error::NoPeer => Some(1),
         _ => None,

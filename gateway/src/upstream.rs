@@ -3,6 +3,7 @@
 pub mod peer;
 pub mod balance;
 pub mod budget;
+pub mod breaker;
 mod client;
 
 use std::sync::{Arc, Weak};
@@ -16,6 +17,7 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::names::{Name, Names};
 
 use self::balance::Balancer;
+use self::breaker::{Breaker, BreakerState, Pass, Refused};
 use self::budget::Budget;
 use self::peer::{Peer, PeerState, Picked};
 use crate::admission::{Gate, GateState};
@@ -39,6 +41,7 @@ pub struct Upstream {
     client: client::Client,
     /// How many retries it may be given.
     pub budget: Budget,
+    breaker: Option<Arc<Breaker>>,
     clock: Clock,
     /// Keeps its connections apart from those of other upstreams at the same address.
     group: u64,
@@ -53,6 +56,8 @@ pub struct UpstreamState {
     pub gate: GateState,
     /// What is left of its retry budget, 0 to 1.
     pub retry_budget: f64,
+    /// Its circuit breaker; none when it has none.
+    pub breaker: Option<BreakerState>,
     /// Its peers.
     pub peers: Vec<PeerState>,
 }
@@ -74,6 +79,7 @@ impl Upstream {
             client: client::Client::new(settings),
             settings: settings.clone(),
             budget: Budget::new(clock.clone()),
+            breaker: settings.breaker.as_ref().map(|settings| Breaker::new(name, settings, clock.clone())),
             clock: clock.clone(),
             group,
         })
@@ -83,6 +89,22 @@ impl Upstream {
     #[must_use]
     pub fn pick(&self, tried: Option<&Peer>) -> Option<Picked> {
         self.balancer.pick(&self.peers, tried, self.clock.now())
+    }
+
+    /// Whether its breaker may let a try pass: asked before one waits for a seat.
+    ///
+    /// # Errors
+    /// [`Refused`] while it is open, or a probe is under way.
+    pub fn look(&self) -> Result<(), Refused> {
+        self.breaker.as_ref().map_or(Ok(()), |breaker| breaker.look())
+    }
+
+    /// The leave of its breaker to make a try; every try needs one.
+    ///
+    /// # Errors
+    /// [`Refused`] while it is open, or a probe is under way.
+    pub fn enter(&self) -> Result<Pass, Refused> {
+        self.breaker.as_ref().map_or(Ok(Pass::default()), Breaker::enter)
     }
 
     /// Sends one call to a peer and reads the whole answer.
@@ -144,6 +166,7 @@ impl Upstream {
             upstream: self.name.clone(),
             gate: self.gate.state(),
             retry_budget: self.budget.left(),
+            breaker: self.breaker.as_ref().map(|breaker| breaker.state()),
             peers: self.peers.iter().map(|peer| peer.state(now)).collect(),
         }
     }

@@ -1,5 +1,5 @@
 //! The built binary from the outside: tests start `zerver`, talk to it over sockets, and read what it shows. Only what
-//! needs flows in Rust (`streaming`) starts a gateway in its own process.
+//! needs flows in Rust (`streaming`, `stuck`) starts a gateway in its own process.
 
 #[path = "e2e/support.rs"]
 mod support;
@@ -18,10 +18,14 @@ mod proxy;
 mod leaving;
 #[path = "e2e/streaming.rs"]
 mod streaming;
+#[path = "e2e/stuck.rs"]
+mod stuck;
 #[path = "e2e/checkout.rs"]
 mod checkout;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/breaker.rs"]
+mod breaker;
 #[path = "e2e/timelines.rs"]
 mod timelines;
 #[path = "e2e/otlp.rs"]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use zerver_flows::adapter::EffectError;
 use zerver_flows::fake::{Done, Fake};
+use zerver_flows::journal::Journal;
 use zerver_flows::{Flow, Fx, Req, Response, Result, flow, step};
 use zerver_telemetry::event::Outcome;
 
@@ -191,6 +192,31 @@ fn an_undo_step_has_time_of_its_own_and_may_say_how_much() {
         ms(1 + 10 + 20) + Duration::from_secs(10 + 5),
         "the undo step's ten seconds, cleanup's five"
     );
+}
+
+#[test]
+fn a_run_with_more_calls_than_its_journal_holds_does_not_go_on() {
+    #[step]
+    async fn much(_lock: &String, fx: &Fx<'_>) -> Result<()> {
+        for _ in 0..Journal::LIMIT {
+            fx.get("car:/").await?.ok()?;
+        }
+        fx.post("ship:/").await?.ok()
+    }
+    #[flow("much")]
+    async fn flow(req: &Req) -> Response {
+        #[compensate(release(lock))]
+        let lock = book("lock");
+        let shipped = much(lock);
+        respond(shipped)
+    }
+    let mut fake = world();
+    fake.on("GET car:");
+    fake.on("POST ship:").status(500);
+    fake.on("DELETE").status(500);
+    let stuck = fake.run(&flow(), Req::get("/")).outcome.stuck.expect("it is stuck");
+    let error = fake.resume(&flow(), &stuck).unwrap_err();
+    assert!(error.ends_with("of the run's calls were not recorded and would be made a second time"), "{error}");
 }
 
 mod others {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use zerver_telemetry::explain::{self, Cohorts};
@@ -10,7 +9,9 @@ use zerver_telemetry::export::prometheus;
 use zerver_telemetry::id::TraceId;
 use zerver_telemetry::timeline::FORMAT_VERSION;
 
+use crate::admin::answer::{Reply, error, json};
 use crate::admin::latencies;
+use crate::admin::stuck::StuckDesk;
 use crate::config::problem::suggestion;
 use crate::live::Live;
 use crate::reload::Reloader;
@@ -24,17 +25,8 @@ pub struct Pages {
     pub live: Arc<Live>,
     /// Reloads it; none when it was not started from a file.
     pub reloader: Option<Arc<Reloader>>,
-}
-
-/// An answer of the admin listener.
-#[derive(Debug)]
-pub struct Reply {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its type.
-    pub content_type: &'static str,
-    /// Its body.
-    pub body: Bytes,
+    /// Its stuck runs.
+    pub stuck: Arc<StuckDesk>,
 }
 
 /// Every page, for the list at `/` and the documentation.
@@ -52,6 +44,10 @@ pub const PAGES: &[(&str, &str, &str)] = &[
     ("GET", "/routes", "the routes in their order of precedence"),
     ("GET", "/flows", "the flows with their graphs"),
     ("GET", "/flows/{slug}/latencies", "how long each step of a flow takes and why, and which chains hold requests up"),
+    ("GET", "/stuck", "runs whose undoing failed, the oldest first"),
+    ("GET", "/stuck/{number}", "one of them"),
+    ("POST", "/stuck/{number}/resume", "go on with its undoing"),
+    ("DELETE", "/stuck/{number}", "take it off the list: what was left is undone by hand"),
     ("GET", "/config", "the configuration in force, secrets masked"),
     ("POST", "/reload", "read the configuration file again"),
 ];
@@ -67,13 +63,16 @@ impl Pages {
         match (request.method(), path) {
             (&Method::POST, "/reload") => self.reload().await,
             (_, "/reload") => error(StatusCode::METHOD_NOT_ALLOWED, "use POST"),
+            (method, path) if path == "/stuck" || path.starts_with("/stuck/") => {
+                self.stuck.answer(method, &path["/stuck".len()..]).await
+            }
             (&Method::GET | &Method::HEAD, "/metrics") if wants_openmetrics(request.headers()) => Reply {
                 status: StatusCode::OK,
                 content_type: prometheus::OPENMETRICS_CONTENT_TYPE,
                 body: prometheus::openmetrics(&self.live.metrics.snapshot()).into(),
             },
             (&Method::GET | &Method::HEAD, path) => self.page(path, &query),
-            _ => error(StatusCode::METHOD_NOT_ALLOWED, "the admin pages are read with GET; only /reload takes POST"),
+            _ => error(StatusCode::METHOD_NOT_ALLOWED, "admin pages are read with GET; GET / lists those that are not"),
         }
     }
 
@@ -281,19 +280,6 @@ fn range(text: Option<&str>) -> Option<(f64, f64)> {
     let (from, to) = text?.split_once('-')?;
     let (from, to) = (from.parse().ok()?, to.parse().ok()?);
     (from < to).then_some((from, to))
-}
-
-fn json(value: &impl serde::Serialize) -> Reply {
-    match serde_json::to_vec(value) {
-        Ok(body) => Reply { status: StatusCode::OK, content_type: "application/json", body: body.into() },
-        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
-    }
-}
-
-fn error(status: StatusCode, detail: &str) -> Reply {
-    let title = status.canonical_reason().unwrap_or("Error");
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    Reply { status, content_type: "application/problem+json", body: body.to_string().into() }
 }
 
 #[cfg(test)]

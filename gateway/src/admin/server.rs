@@ -16,7 +16,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::pages::{Pages, Reply};
+use super::answer::Reply;
+use super::pages::Pages;
 
 /// Open admin connections at once.
 const CONNECTIONS: usize = 64;

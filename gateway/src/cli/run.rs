@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use zerver_flows::Flow;
@@ -26,8 +27,8 @@ pub(super) fn main(file: &Path, flows: Vec<Flow>) -> ExitCode {
         Err(error) => return out::fail(1, format!("error: cannot start threads: {error}")),
     };
     let code = runtime.block_on(serve(page, flows));
-    // Whatever still runs has had its time.
-    runtime.shutdown_background();
+    // Whatever still runs has had its time. It is dropped, so that runs with steps done tell the log.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 

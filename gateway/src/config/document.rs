@@ -14,6 +14,7 @@ use super::flows::FlowPage;
 use super::placed::Placed;
 use crate::admission;
 use crate::rate::RateSettings;
+use crate::upstream::breaker;
 
 /// The configuration of a gateway.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -202,6 +203,9 @@ pub struct Upstream {
     /// Tries in all, for requests that may be tried again (default 2).
     #[serde(default = "two")]
     pub tries: u16,
+    /// Leave it alone for a while when too many tries fail; `{}` takes the defaults (default: no breaker).
+    #[serde(default)]
+    pub breaker: Option<breaker::Settings>,
 }
 
 fn two() -> u16 {
@@ -219,6 +223,7 @@ impl Upstream {
             && self.protocol == other.protocol
             && self.timeouts == other.timeouts
             && self.tries == other.tries
+            && self.breaker == other.breaker
     }
 }
 

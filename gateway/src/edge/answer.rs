@@ -13,9 +13,10 @@ use zerver_telemetry::event::Cause;
 use zerver_telemetry::names::Name;
 
 use super::{showing, streaming};
-use crate::admission::{self, Permit};
+use crate::admission::{self, Permit, Reason};
 use crate::error::Error;
 use crate::exchange::Exchange;
+use crate::live::Live;
 use crate::pipeline::content_length;
 use crate::plan::{Plan, Route};
 use crate::reply::Reply;
@@ -59,19 +60,27 @@ pub(super) fn header(reply: &Reply, exchange: &Exchange) -> Result<ResponseHeade
     Ok(head)
 }
 
-/// Runs a flow and writes its answer. A client that leaves meanwhile cancels the flow and all its effects.
+/// The flow that is asked, and what it is asked with besides the session.
+pub(super) struct Asked<'a> {
+    pub(super) live: &'a Live,
+    pub(super) plan: &'a Plan,
+    pub(super) route: &'a Route,
+    pub(super) flow: &'a BoundFlow,
+    pub(super) params: Vec<(String, String)>,
+}
+
+/// Runs a flow and writes its answer. A client that leaves meanwhile cancels the flow and all its effects; where something
+/// may have to be undone, it is undone first, and so it is when a gateway that stops has no more time.
 ///
 /// `permit`, the seat of the route's own gate, is for the flow's work: it is given back before a streamed answer, which
 /// takes as long as its client likes and would teach the limit nothing.
 pub(super) async fn run_flow(
     session: &mut Session,
     exchange: &mut Exchange,
-    plan: &Plan,
-    route: &Route,
-    flow: &BoundFlow,
-    params: Vec<(String, String)>,
+    asked: Asked<'_>,
     permit: &mut Option<Permit>,
 ) -> Result<()> {
+    let Asked { live, plan, route, flow, params } = asked;
     let body = match read_body(session, exchange, plan, route).await {
         Ok(body) => body,
         Err(error) => return fail(session, exchange, &error).await,
@@ -90,16 +99,23 @@ pub(super) async fn run_flow(
     let cancel = flow.flow().graph().has_undo().then(Cancel::new);
     env.cancel.clone_from(&cancel);
     env.values.clone_from(&values);
+    let running = cancel.is_some().then(|| live.undoing.begin());
     exchange.waiting(Cause::Io, flow.name(), None);
     exchange.delegate(true);
     let mut run = std::pin::pin!(AssertUnwindSafe(flow.run(req, env)).catch_unwind());
     let outcome = tokio::select! {
         biased;
         outcome = &mut run => Some(outcome),
+        () = live.undoing.told(), if cancel.is_some() => {
+            if let Some(cancel) = &cancel {
+                cancel.client_left();
+            }
+            Some(run.await)
+        }
         // Any byte, end or reset from the client: bytes of a next request are kept, the rest means that it left.
         gone = session.as_downstream_mut().read_body_or_idle(true) => {
             tracing::debug!(request_id = exchange.request_id, ?gone, "client left during a flow");
-            if let Some(cancel) = cancel {
+            if let Some(cancel) = &cancel {
                 cancel.client_left();
                 let _ = run.await;
             }
@@ -119,6 +135,8 @@ pub(super) async fn run_flow(
         }
         Some(Ok(outcome)) => match outcome.result {
             Ok(response) => {
+                // Nothing is left to undo, however long its answer takes.
+                drop(running);
                 let framing = |name: &HeaderName| {
                     *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING || *name == header::CONNECTION
                 };
@@ -140,6 +158,10 @@ pub(super) async fn run_flow(
                         streaming::give(session, exchange, response.status, headers, body).await
                     }
                 }
+            }
+            // The client is still there: it was the gateway that gave up.
+            Err(failure) if failure.code == "client_gone" => {
+                fail(session, exchange, &Error::Shed { reason: Reason::Draining.as_str(), retry_after: 1 }).await
             }
             Err(failure) => {
                 tracing::debug!(request_id = exchange.request_id, %failure, "flow failed");

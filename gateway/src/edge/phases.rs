@@ -168,14 +168,13 @@ impl ProxyHttp for Phases {
         let done = match &entered.route.target {
             Target::Reply(reply) => answer::give(session, &mut exchange, reply.clone()).await.map(|()| true),
             Target::Flow(flow) => {
-                let (plan, route) = (&ctx.plan, &entered.route);
-                answer::run_flow(session, &mut exchange, plan, route, flow, entered.params, &mut permit)
-                    .await
-                    .map(|()| true)
+                let (live, plan, route) = (&self.live, &ctx.plan, &entered.route);
+                let asked = answer::Asked { live, plan, route, flow, params: entered.params };
+                answer::run_flow(session, &mut exchange, asked, &mut permit).await.map(|()| true)
             }
             Target::Upstream(_) => {
                 ctx.body_max = entered.route.body_bytes.map(|max| max as u64);
-                ctx.proxying = entered.seat.map(|(upstream, permit)| Proxying::new(upstream, permit));
+                ctx.proxying = entered.seat.map(Proxying::new);
                 Ok(false)
             }
         };
@@ -228,6 +227,9 @@ impl ProxyHttp for Phases {
         }
         if let (Some(exchange), Some(proxying)) = (&ctx.exchange, &mut ctx.proxying) {
             let error = failure::classify(&e, exchange.time_left());
+            if client_reused {
+                proxying.was_kept(&error);
+            }
             proxying.broke(exchange, &error);
             if e.retry() && !proxying.may_retry() {
                 e.set_retry(false);

@@ -16,8 +16,10 @@ use crate::admission::{self, Permit};
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::keys::Keys;
+use crate::pipeline::Seat;
 use crate::reply::REQUEST_ID;
 use crate::upstream::Upstream;
+use crate::upstream::breaker::{Pass, Verdict};
 use crate::upstream::peer::Picked;
 
 /// A proxied request on its way.
@@ -29,12 +31,17 @@ pub(crate) struct Proxying {
     node: Option<NodeId>,
     peer: Option<Picked>,
     status: u16,
+    /// The leave of the upstream's breaker for the try that is under way, until that is judged.
+    pass: Pass,
+    /// The leave for the next try.
+    next: Pass,
 }
 
 impl Proxying {
-    pub(crate) fn new(upstream: Arc<Upstream>, permit: Permit) -> Self {
+    pub(crate) fn new(seat: Seat) -> Self {
+        let Seat { upstream, permit, pass } = seat;
         upstream.budget.earn();
-        Self { upstream, permit, tries: 0, node: None, peer: None, status: 0 }
+        Self { upstream, permit, tries: 0, node: None, peer: None, status: 0, pass: Pass::default(), next: pass }
     }
 
     /// Chooses a peer for the next try and opens its effect.
@@ -56,6 +63,7 @@ impl Proxying {
             return Err(PingoraError::explain(ErrorType::Custom(NO_PEER), "the upstream has no address").into_up());
         };
         self.tries += 1;
+        self.pass = std::mem::take(&mut self.next);
         let log = exchange.log();
         let mut opening =
             Opening::running(self.upstream.id, NodeKind::Effect, NodeId::ROOT).in_state(Cause::Io, self.upstream.id);
@@ -63,6 +71,9 @@ impl Proxying {
         let node = log.open(log.now(), opening);
         log.attr_text(node, keys.method, method.as_str());
         peer.note(log, node, keys);
+        if self.pass.is_probe() {
+            log.attr_text(node, keys.breaker, "probe");
+        }
         if has_body {
             exchange.waiting(Cause::Read, keys.client, None);
         } else {
@@ -79,13 +90,22 @@ impl Proxying {
         if let Some(peer) = &self.peer {
             peer.failed(exchange.log().recorder().clock());
         }
+        self.pass.settle(Verdict::Failure);
         self.close(exchange, Outcome::Error, 0, Error::UpstreamConnect.name());
         self.may_retry()
     }
 
-    /// Whether another try may be made; takes it out of the upstream's retry budget.
-    pub(crate) fn may_retry(&self) -> bool {
-        self.tries < self.upstream.settings.tries && self.upstream.budget.spend()
+    /// Whether another try may be made; takes it out of the upstream's retry budget, and the breaker's leave with it.
+    pub(crate) fn may_retry(&mut self) -> bool {
+        if self.tries >= self.upstream.settings.tries {
+            return false;
+        }
+        let Ok(pass) = self.upstream.enter() else { return false };
+        let may = self.upstream.budget.spend();
+        if may {
+            self.next = pass;
+        }
+        may
     }
 
     pub(crate) fn connected(&self, exchange: &Exchange, keys: &Keys, reused: bool) {
@@ -129,6 +149,11 @@ impl Proxying {
     /// The head of the answer came; its body streams from here on, in pieces too many to write down one by one.
     pub(crate) fn answered(&mut self, exchange: &Exchange, status: u16) {
         self.status = status;
+        let verdict = self.pass.verdict(status);
+        // A probe's answer may stream for hours: its head says enough. An ordinary one may still break.
+        if self.pass.is_probe() || verdict == Verdict::Failure {
+            self.pass.settle(verdict);
+        }
         exchange.waiting(Cause::Io, self.upstream.id, None);
         let log = exchange.log();
         log.fold(log.now(), Cause::Run, Name::NONE);
@@ -136,8 +161,16 @@ impl Proxying {
 
     /// The body's last piece came.
     pub(crate) fn body_ended(&mut self, exchange: &Exchange) {
+        self.pass.settle(Verdict::Success);
         let (outcome, error) = if self.status >= 500 { (Outcome::Error, "upstream_status") } else { (Outcome::Ok, "") };
         self.close(exchange, outcome, self.status, error);
+    }
+
+    /// What breaks is a kept connection: an upstream may close those when it likes, so that is not held against it.
+    pub(crate) fn was_kept(&mut self, error: &Error) {
+        if self.status == 0 && *error == Error::UpstreamReset {
+            self.pass.settle(Verdict::Unknown);
+        }
     }
 
     /// The exchange with the upstream broke.
@@ -147,12 +180,22 @@ impl Proxying {
             Error::UpstreamTimeout | Error::Deadline => Outcome::Timeout,
             _ => Outcome::Error,
         };
+        self.pass.settle(match error {
+            Error::UpstreamTimeout | Error::UpstreamReset | Error::UpstreamConnect => Verdict::Failure,
+            // The deadline is the operator's word on how long is too long.
+            Error::Deadline => Verdict::Failure,
+            _ => Verdict::Unknown,
+        });
         self.close(exchange, outcome, self.status, error.name());
     }
 
     /// The request is over: the seat is given back, and the limit learns.
     pub(crate) fn finish(mut self, exchange: &Exchange, status: u16) {
         let gone = exchange.is_client_gone();
+        if self.status != 0 && !gone {
+            // An answer without a body has no last piece.
+            self.pass.settle(Verdict::Success);
+        }
         if self.node.is_some() {
             let outcome = if gone { Outcome::Cancelled } else { Outcome::Ok };
             self.close(exchange, outcome, self.status, "");

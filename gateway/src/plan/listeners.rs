@@ -1,10 +1,12 @@
-//! Checks of what a page says on its own: addresses to listen on, addresses of peers, the admin token.
+//! Checks of what a page says on its own: addresses to listen on, addresses of peers, breakers, the admin token.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::config::document::{self, Document};
 use crate::config::placed::Placed;
-use crate::config::problem::Problem;
+use crate::config::problem::{Place, Problem};
+use crate::upstream::breaker;
 
 pub(super) fn check_listeners(document: &Document, problems: &mut Vec<Problem>) {
     for listen in [&document.listen, &document.admin.listen] {
@@ -64,5 +66,28 @@ pub(super) fn check_upstream(name: &str, settings: &Placed<document::Upstream>, 
             Problem::at(settings.place(), format!("upstream `{name}`: `tries` is 0, so no request would be sent"))
                 .help("1 sends each request once, 2 tries a failed one again"),
         );
+    }
+    if let Some(breaker) = &settings.breaker {
+        check_breaker(name, breaker, settings.place(), problems);
+    }
+}
+
+fn check_breaker(name: &str, breaker: &breaker::Settings, place: Place, problems: &mut Vec<Problem>) {
+    let breaker::Settings { failures, min, open, probes, statuses } = breaker;
+    let mut wrong = |what: String, help: &str| {
+        problems.push(Problem::at(place, format!("upstream `{name}`: `breaker.{what}")).help(help));
+    };
+    if !(*failures > 0.0 && *failures <= 1.0) {
+        wrong(format!("failures` is {failures}; a share lies above 0 and is at most 1"), "0.5 opens it when half fail");
+    }
+    if *min == 0 || *probes == 0 {
+        let key = if *min == 0 { "min" } else { "probes" };
+        wrong(format!("{key}` is 0; it counts at least one try"), "leave it out for the default");
+    }
+    if !(Duration::from_millis(1)..=breaker::OPEN_MAX).contains(open) {
+        wrong("open` does not lie between 1ms and 60s".to_owned(), "5s is the default; it doubles up to 60s by itself");
+    }
+    if let Some(status) = statuses.iter().find(|status| !(400..=599).contains(*status)) {
+        wrong(format!("statuses` holds {status}, which is no failure"), "name statuses from 400 to 599");
     }
 }

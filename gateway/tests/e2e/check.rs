@@ -72,6 +72,25 @@ async fn wrong_keys_and_values() {
            write host and port, such as `127.0.0.1:8081` or `carts.internal:80`, without a scheme"],
     )
     .await;
+    for (breaker, says) in [
+        ("failures: 0", "failures` is 0; a share lies above 0 and is at most 1; 0.5 opens it when half fail"),
+        ("failures: 1.5", "failures` is 1.5; a share lies above 0 and is at most 1; 0.5 opens it when half fail"),
+        ("min: 0", "min` is 0; it counts at least one try; leave it out for the default"),
+        ("probes: 0", "probes` is 0; it counts at least one try; leave it out for the default"),
+        ("open: 0", "open` does not lie between 1ms and 60s; 5s is the default; it doubles up to 60s by itself"),
+        ("statuses: [503, 200]", "statuses` holds 200, which is no failure; name statuses from 400 to 599"),
+    ] {
+        check(
+            &format!(
+                "listen: 127.0.0.1:0
+upstreams: {{ web: {{ peers: ['127.0.0.1:81'], breaker: {{ {breaker} }} }} }}
+routes: []
+"
+            ),
+            &[&format!("2:19 upstream `web`: `breaker.{says}")],
+        )
+        .await;
+    }
     check(
         "listen: 127.0.0.1:0\nadmin: { listen: '0.0.0.0:9901' }\nroutes: []\n",
         &["2:18 the admin listener is reachable from other machines but has no token; \

@@ -53,12 +53,14 @@ routes: [{ name: hi, match: { path: / }, to: { reply: { body: hi } } }]
     let with = async |method: &str, path: &str, value: &str| {
         Client::http1().send(request(method, gateway.admin, path, &[("authorization", value)], "")).await
     };
-    for path in ["/", "/metrics", "/timelines", "/config", "/in-flight", "/no-such-page"] {
+    for path in ["/", "/metrics", "/timelines", "/config", "/in-flight", "/stuck", "/stuck/1", "/no-such-page"] {
         assert_eq!(gateway.ask(path).await.status, 401, "{path}");
         assert_eq!(with("GET", path, "Bearer hunter").await.status, 401, "{path}");
         assert_eq!(with("GET", path, "Basic hunter2").await.status, 401, "{path}");
     }
-    assert_eq!(Client::http1().send(ask("POST", gateway.admin, "/reload")).await.status, 401);
+    for (method, path) in [("POST", "/reload"), ("POST", "/stuck/1/resume"), ("DELETE", "/stuck/1")] {
+        assert_eq!(Client::http1().send(ask(method, gateway.admin, path)).await.status, 401, "{method} {path}");
+    }
     let refused = gateway.ask("/config").await;
     assert_eq!(refused.json()["detail"], "send the admin token: `Authorization: Bearer …`");
     let config = with("GET", "/config", "Bearer hunter2").await;
@@ -71,6 +73,9 @@ routes: [{ name: hi, match: { path: / }, to: { reply: { body: hi } } }]
     assert_eq!(asked.code, 1);
     assert!(asked.err.contains("set ZER_ADMIN_TOKEN or give --token"), "{}", asked.err);
     assert_eq!(zerver(&["compare", &admin, "--token", "hunter2"]).await.code, 4, "too few requests, but it answers");
+
+    let given = zerver(&["stuck", "forget", "1", "--admin", &admin, "--token", "hunter2"]).await;
+    assert!(given.err.contains("no stuck run has the number 1"), "{}", given.err);
 
     // A token whose variable is missing is said before anything listens.
     let (_folder, file) = page(text);
@@ -88,7 +93,7 @@ async fn the_command_line_says_what_it_takes() {
     assert_eq!(zerver(&["run"]).await.code, 2);
     let help = zerver(&["--help"]).await;
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for subcommand in ["run", "demo", "check", "env", "routes", "flows", "lint", "graph", "view", "compare"] {
+    for subcommand in ["run", "demo", "check", "env", "routes", "flows", "lint", "graph", "view", "compare", "stuck"] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(subcommand)), "{}", help.out);
         assert_eq!(zerver(&[subcommand, "--help"]).await.code, 0, "{subcommand}");
     }

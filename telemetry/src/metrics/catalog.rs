@@ -113,6 +113,20 @@ catalog! {
         "1 when the peer takes traffic, 0 when it is ejected or down.";
     RETRY_BUDGET Gauge Ratio "zerver_retry_budget_ratio" ["upstream"]
         "What is left of an upstream's retry budget, 0 to 1.";
+    BREAKER_STATE Gauge None "zerver_breaker_state" ["upstream"]
+        "What an upstream's circuit breaker does: 0 closed, 1 half open, 2 open.";
+    BREAKER_TRIPS Counter None "zerver_breaker_trips_total" ["upstream"]
+        "How often an upstream's circuit breaker opened, after a probe that failed too.";
+    BREAKER_REFUSED Counter None "zerver_breaker_refused_total" ["upstream"]
+        "Tries that an upstream's circuit breaker refused, those of flows too.";
+    STUCK Gauge None "zerver_stuck_runs" []
+        "Runs of flows whose undoing failed, and that nobody has seen to yet.";
+    STUCK_TOTAL Counter None "zerver_runs_stuck_total" []
+        "Runs of flows whose undoing failed.";
+    STUCK_FORGOTTEN Counter None "zerver_stuck_runs_forgotten_total" ["by"]
+        "Stuck runs that left the list without being undone here: for want of room, or by an operator.";
+    STUCK_RESUMED Counter None "zerver_stuck_runs_resumed_total" ["result"]
+        "Attempts to go on with the undoing of a stuck run, by result: undone, or stuck again.";
     CONFIG_VERSION Gauge None "zerver_config_version" []
         "The version of the configuration in force.";
     CONFIG_RELOADS Counter None "zerver_config_reloads_total" ["result"]
