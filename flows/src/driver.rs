@@ -208,8 +208,12 @@ impl Drive<'_, '_> {
     /// The end of the last of `deps` to end, and its node.
     fn latest_of(&self, deps: u128) -> (Ticks, Option<NodeId>) {
         let mut latest = (self.run.started, None);
-        for (step, cell) in self.run.cells.iter().enumerate().filter(|(step, _)| deps & (1 << step) != 0) {
+        let mut left = deps;
+        while left != 0 {
+            let step = left.trailing_zeros() as usize;
+            left &= left - 1;
             debug_assert!(self.ended & (1 << step) != 0, "a node starts when what it waits for has ended");
+            let cell = &self.run.cells[step];
             if let Some(ended) = cell.stamp.ended().filter(|at| latest.1.is_none() || *at > latest.0) {
                 latest = (ended, Some(cell.node()));
             }

@@ -204,6 +204,11 @@ impl<'r> Call<'r> {
         }
     }
 
+    /// Method and `target:/path`, taken out of a call that was made.
+    pub(super) fn take_asked(&mut self) -> (Method, String) {
+        (std::mem::take(&mut self.method), std::mem::take(&mut self.to))
+    }
+
     /// What it asks for, in one line, as journals have it.
     pub(super) fn line(&self) -> String {
         format!("{} {}", self.method, self.to)

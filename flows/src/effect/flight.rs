@@ -26,7 +26,7 @@ impl<'r> IntoFuture for Call<'r> {
     type IntoFuture = Effect<'r>;
 
     fn into_future(self) -> Effect<'r> {
-        Effect(State::Asked(Box::new(self)))
+        Effect(State::Asked(self))
     }
 }
 
@@ -34,8 +34,12 @@ impl<'r> IntoFuture for Call<'r> {
 #[must_use = "a call is made when it is awaited"]
 pub struct Effect<'r>(State<'r>);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a call is a local of its step until it flies; a box would be one allocation more"
+)]
 enum State<'r> {
-    Asked(Box<Call<'r>>),
+    Asked(Call<'r>),
     Flying(Box<Flight<'r>>),
     Ended,
 }
@@ -44,7 +48,6 @@ struct Flight<'r> {
     fx: Fx<'r>,
     key: Key,
     call: Call<'r>,
-    asked: String,
     body_hash: u64,
     node: NodeId,
     name: Name,
@@ -83,13 +86,11 @@ impl<'r> Call<'r> {
         let stamp = Stamp::of_effect(shared.clock.clone(), node, Arc::clone(&cell.stamp));
         cell.latest_call.store(node.0, Relaxed);
         cell.stamp.begin(false);
-        let asked = self.line();
         let mut flight = Flight {
             fx: self.fx,
             key: self.key.clone(),
             timer: self.timeout.map(|time| shared.shell.timer(time)),
             call: self,
-            asked,
             body_hash: 0,
             node,
             name,
@@ -134,7 +135,9 @@ impl Flight<'_> {
         let (shared, cell) = (&self.fx.run.shared, self.fx.cell());
         self.began = now;
         let call = self.call.prepare(self.node, now);
-        self.body_hash = hash(&call.body);
+        if shared.journal.is_some() {
+            self.body_hash = hash(&call.body);
+        }
         let (occurrence, attempt) = self.place;
         let retries = shared.retries.clone();
         let (log, node, name, parent) = (shared.log.clone(), self.node, self.name, cell.node());
@@ -236,15 +239,17 @@ impl Flight<'_> {
             Ok(answer) => Got::Http(answer.clone()),
             Err(error) => Got::Failed(error.clone()),
         });
-        let asked = std::mem::take(&mut self.asked);
         match got {
             Ok(answer) if !self.call.judged.any && answer.status.as_u16() >= 400 => {
-                Err(self.call.judged.fail(&asked, &answer).into())
+                Err(self.call.judged.fail(&self.call.line(), &answer).into())
             }
-            Ok(HttpAnswer { status, headers, body }) => Ok(Answer { status, headers, body, asked }),
+            Ok(HttpAnswer { status, headers, body }) => {
+                let (method, to) = self.call.take_asked();
+                Ok(Answer { status, headers, body, method, to })
+            }
             Err(error) => {
                 let fail = Fail::from_effect(&error);
-                let detail = format!("{asked}: {error}");
+                let detail = format!("{}: {error}", self.call.line());
                 Err(fail.with_detail(detail).into())
             }
         }
@@ -267,7 +272,7 @@ impl Flight<'_> {
         if let (Some(journal), Stage::Flying(_)) = (&shared.journal, &stage) {
             journal.push(Entry {
                 key: self.key.clone(),
-                asked: self.asked.clone(),
+                asked: self.call.line(),
                 body_hash: self.body_hash,
                 took_ns: shared.clock.nanos_between(self.began, at),
                 got: got(),
