@@ -217,7 +217,7 @@ async fn the_schema_has_every_key() {
     let schema: Value = serde_json::from_str(&ran.out).expect("it is JSON");
     let keys: Vec<&String> = schema["properties"].as_object().expect("an object").keys().collect();
     let mut wanted =
-        ["listen", "admin", "workers", "limits", "telemetry", "upstreams", "rate_limits", "flows", "routes"];
+        ["listen", "admin", "debug", "workers", "limits", "telemetry", "upstreams", "rate_limits", "flows", "routes"];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
     assert_eq!(schema["additionalProperties"], false, "unknown keys are wrong");
