@@ -158,7 +158,9 @@ impl Effects {
                 log.attr_text(node, self.keys.breaker, "probe");
             }
             let judged = Judged { pass, deadline: call.deadline, clock: log.recorder().clock() };
-            let answer = upstream.send(call, &peer).await;
+            let clock = log.recorder().clock();
+            let left = call.deadline.map(|deadline| clock.between(clock.now(), deadline));
+            let answer = upstream.send(call, left, &peer).await;
             judged.by(&answer);
             match &answer {
                 Ok(_) => peer.connected(),

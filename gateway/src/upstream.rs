@@ -6,6 +6,8 @@ pub mod budget;
 pub mod breaker;
 mod client;
 
+pub(crate) use client::{TIME_LEFT, time_to_tell};
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -114,8 +116,13 @@ impl Upstream {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection it used.
-    pub async fn send(&self, call: &HttpCall, peer: &Picked) -> Result<HttpAnswer, EffectError> {
-        self.client.send(call, peer).await
+    pub async fn send(
+        &self,
+        call: &HttpCall,
+        left: Option<Duration>,
+        peer: &Picked,
+    ) -> Result<HttpAnswer, EffectError> {
+        self.client.send(call, left, peer).await
     }
 
     /// The peer in the form that pingora connects to, its waits cut to the time the request has left.

@@ -1,7 +1,6 @@
 //! A proxied request on its way: its seat, its tries, and the effect node that each try is in the timeline.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -18,9 +17,9 @@ use crate::exchange::Exchange;
 use crate::keys::Keys;
 use crate::pipeline::Seat;
 use crate::reply::REQUEST_ID;
-use crate::upstream::Upstream;
 use crate::upstream::breaker::{Pass, Verdict};
 use crate::upstream::peer::Picked;
+use crate::upstream::{TIME_LEFT, Upstream, time_to_tell};
 
 /// A proxied request on its way.
 pub(crate) struct Proxying {
@@ -134,9 +133,7 @@ impl Proxying {
             request.insert_header("traceparent", parent)?;
         }
         if let Some(left) = exchange.time_left() {
-            // A little is kept for the way back.
-            let left = left.saturating_sub((left / 20).max(Duration::from_millis(1)));
-            request.insert_header("x-request-timeout-ms", left.as_millis().max(1).to_string())?;
+            request.insert_header(TIME_LEFT, time_to_tell(left).to_string())?;
         }
         Ok(())
     }

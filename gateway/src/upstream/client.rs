@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::{HeaderName, HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
@@ -12,6 +12,15 @@ use zerver_flows::adapter::{EffectError, HttpAnswer, HttpCall};
 
 use super::peer::Picked;
 use crate::config::document::{self, Protocol};
+
+/// Tells an upstream how long its answer is of use, in milliseconds.
+pub(crate) const TIME_LEFT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+
+/// What an upstream is told of the time that is left: a little is kept for the way back.
+pub(crate) fn time_to_tell(left: Duration) -> u64 {
+    let left = left.saturating_sub((left / 20).max(Duration::from_millis(1)));
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)
+}
 
 /// The most bytes of an answer that a flow is given: 8 MiB.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -36,11 +45,16 @@ impl Client {
         Self { pooled, read_timeout: settings.timeouts.read }
     }
 
-    /// Sends one call to a peer and reads the whole answer.
+    /// Sends one call to a peer, with the time that is `left` for its answer, and reads the whole answer.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection it used.
-    pub(super) async fn send(&self, call: &HttpCall, peer: &Picked) -> Result<HttpAnswer, EffectError> {
+    pub(super) async fn send(
+        &self,
+        call: &HttpCall,
+        left: Option<Duration>,
+        peer: &Picked,
+    ) -> Result<HttpAnswer, EffectError> {
         let address = peer.address().ok_or_else(|| EffectError::Connect(format!("{} is not resolved", peer.text)))?;
         let uri = Uri::builder()
             .scheme("http")
@@ -52,6 +66,9 @@ impl Client {
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = call.headers.clone();
+        if let Some(left) = left {
+            request.headers_mut().insert(TIME_LEFT, HeaderValue::from(time_to_tell(left)));
+        }
         let exchange = async {
             let (head, body) = self.pooled.request(request).await.map_err(failure)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|error| {

@@ -331,3 +331,31 @@ async fn the_graph_shows_what_reads_what() {
     assert_eq!(unknown.code, 2);
     assert!(unknown.err.contains("no flow is named `chekout`: did you mean `checkout`?"), "{}", unknown.err);
 }
+
+#[tokio::test]
+async fn upstreams_are_told_how_long_an_answer_is_of_use() {
+    let origin = Origin::start(|request| async move {
+        let left =
+            request.headers().get("x-request-timeout-ms").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        say(200, &json!(left))
+    })
+    .await;
+    let gateway = Gateway::start(&format!(
+        "{HEAD}upstreams: {{ web: {{ peers: ['{}'] }} }}
+flows:
+  - flow: time-left
+    deadline: 60s
+    steps:
+      short: {{ get: 'web:/', timeout: 20s }}
+      long:  {{ get: 'web:/', after: [short] }}
+    respond: {{ json: {{ short: '${{short}}', long: '${{long}}' }} }}
+routes: [{{ name: time, match: {{ path: / }}, to: {{ flow: time-left }} }}]
+",
+        origin.address
+    ))
+    .await;
+    let left = Client::http1().send(ask("GET", gateway.address, "/")).await.json();
+    let [short, long] = ["short", "long"].map(|step| left[step].as_u64().expect("it was told"));
+    assert!(short <= 19_000 && long <= 57_000, "a twentieth is kept for the way back: {left}");
+    assert!(short < long, "the step's own time is shorter than the flow's: {left}");
+}
