@@ -53,36 +53,32 @@ impl StepCell {
         }
     }
 
-    /// Makes it ready for a run: nothing of an earlier one is left.
-    fn renew(&mut self, clock: &Clock, above: Option<&Arc<Stamp>>, attempt: u16) {
-        match Arc::get_mut(&mut self.stamp) {
-            Some(stamp) => stamp.renew(above.cloned()),
-            // A waker of an earlier run is still about; what it wakes then is nobody.
-            None => {
-                let mut stamp = Stamp::new(clock.clone());
-                if let Some(fresh) = Arc::get_mut(&mut stamp) {
-                    fresh.renew(above.cloned());
-                }
-                self.stamp = stamp;
-            }
+    /// Makes it ready for a run: it is new, or was released.
+    fn ready(&mut self, above: Option<&Arc<Stamp>>, attempt: u16) {
+        if let (Some(above), Some(stamp)) = (above, Arc::get_mut(&mut self.stamp)) {
+            stamp.belong_to(above);
         }
         self.waker = Waker::from(Arc::clone(&self.stamp));
-        *self.latest_call.get_mut() = NO_CALL;
         *self.attempt.get_mut() = attempt;
+    }
+
+    /// Lets go of what belongs to the run that ended: nothing of it is left for the next one.
+    fn release(&mut self) {
+        self.waker = Waker::noop().clone();
+        match Arc::get_mut(&mut self.stamp) {
+            Some(stamp) => stamp.renew(),
+            // Somebody keeps a waker of this run: it must not wake, nor keep alive, the task that has gone on.
+            None => {
+                self.stamp.forget();
+                self.stamp = self.stamp.another();
+            }
+        }
+        *self.latest_call.get_mut() = NO_CALL;
+        *self.attempt.get_mut() = 1;
         *self.asked.get_mut() = 0;
         *self.due.get_mut() = 0;
         *self.wrote.get_mut() = 0;
         self.calls.get_mut().clear();
-    }
-
-    /// Lets go of what belongs to the run that ended.
-    fn release(&mut self) {
-        self.waker = Waker::noop().clone();
-        match Arc::get_mut(&mut self.stamp) {
-            Some(stamp) => stamp.renew(None),
-            // Somebody keeps a waker of this run: it must not wake, nor keep alive, the task that has gone on.
-            None => self.stamp.forget(),
-        }
     }
 
     /// Its node in the timeline, once it was started.
@@ -138,7 +134,7 @@ impl Cells {
         let kept = pool.0.lock().pop();
         let mut cells = kept.unwrap_or_else(|| (0..nodes).map(|_| StepCell::new(clock)).collect::<Box<[_]>>());
         for cell in &mut cells {
-            cell.renew(clock, above, attempt);
+            cell.ready(above, attempt);
         }
         Self { cells, home: Arc::clone(pool) }
     }

@@ -41,6 +41,11 @@ impl Stamp {
         Arc::new(Self::with(clock, NOBODY, None))
     }
 
+    /// A new one with the same clock.
+    pub(crate) fn another(&self) -> Arc<Self> {
+        Self::new(self.clock.clone())
+    }
+
     /// The stamp of an effect, which tells the step's stamp who woke it.
     pub(crate) fn of_effect(clock: Clock, node: NodeId, step: Arc<Stamp>) -> Arc<Self> {
         Arc::new(Self::with(clock, u32::from(node.0), Some(step)))
@@ -61,9 +66,22 @@ impl Stamp {
         }
     }
 
-    /// As if it were new, for a node that is a part of `tells`. Nobody else holds it.
-    pub(crate) fn renew(&mut self, tells: Option<Arc<Stamp>>) {
-        *self = Self::with(self.clock.clone(), NOBODY, tells);
+    /// As if it were new. Nobody else holds it.
+    pub(crate) fn renew(&mut self) {
+        *self.at.get_mut() = 0;
+        *self.by.get_mut() = NOBODY;
+        *self.outer.get_mut() = None;
+        *self.node.get_mut() = NOBODY;
+        self.tells = None;
+        *self.pending.get_mut() = 0;
+        *self.timers.get_mut() = 0;
+        *self.writes.get_mut() = 0;
+        *self.ended.get_mut() = 0;
+    }
+
+    /// From now on it is that of a part of `step`. Nobody else holds it.
+    pub(crate) fn belong_to(&mut self, step: &Arc<Stamp>) {
+        self.tells = Some(Arc::clone(step));
     }
 
     /// Whose poll a wake leads to.
