@@ -133,6 +133,16 @@ impl Drop for Judged<'_> {
 /// The longest first pause before a retry; each further one may be twice as long.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// The longest `Retry-After` that is waited for; who asks for more is not asked again.
+const LONGEST_ASKED: Duration = Duration::from_secs(5);
+
+/// How long an answer asks to be left alone: whole seconds of `Retry-After` (RFC 9110, section 10.2.3); a date is not read.
+fn asked_to_wait(answer: &Result<HttpAnswer, EffectError>) -> Duration {
+    let header = answer.as_ref().ok().and_then(|answer| answer.headers.get(http::header::RETRY_AFTER));
+    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(Duration::ZERO, Duration::from_secs)
+}
+
 impl Effects {
     /// Tries while another may help, the upstream's settings allow it, and its retry budget holds.
     ///
@@ -175,7 +185,11 @@ impl Effects {
                 Ok(answer) => reads && unready(answer.status),
                 Err(_) => false,
             };
-            let leave = (may_help && attempt < upstream.settings.tries).then(|| upstream.enter().ok()).flatten();
+            // A peer that asks for time gets it, where there is no other to go to.
+            let asked = if upstream.has_others() { Duration::ZERO } else { asked_to_wait(&answer) };
+            let in_time = asked <= LONGEST_ASKED && left.is_none_or(|left| asked < left);
+            let leave =
+                (may_help && in_time && attempt < upstream.settings.tries).then(|| upstream.enter().ok()).flatten();
             let again = leave.filter(|_| retries.spend() && upstream.budget.spend());
             if node != *first {
                 let (outcome, status, error) = match &answer {
@@ -194,7 +208,7 @@ impl Effects {
             let longest = BACK_OFF * (1 << (attempt - 1).min(4));
             let share = log.recorder().ids().next_u64() as f64 / u64::MAX as f64;
             log.state(log.now(), *first, Cause::Timer, self.keys.back_off, None);
-            tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * share)).await;
+            tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * share).max(asked)).await;
             attempt += 1;
             let at = log.now();
             let mut opening = Opening::running(*name, NodeKind::Effect, *parent).in_state(Cause::Io, upstream.id);

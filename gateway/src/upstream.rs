@@ -87,6 +87,12 @@ impl Upstream {
         })
     }
 
+    /// Whether another try may go to another peer.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        self.peers.len() > 1
+    }
+
     /// A peer for a request, other than `tried` where there is another.
     #[must_use]
     pub fn pick(&self, tried: Option<&Peer>) -> Option<Picked> {

@@ -359,3 +359,50 @@ routes: [{{ name: time, match: {{ path: / }}, to: {{ flow: time-left }} }}]
     assert!(short <= 19_000 && long <= 57_000, "a twentieth is kept for the way back: {left}");
     assert!(short < long, "the step's own time is shorter than the flow's: {left}");
 }
+
+/// Answers 503 with this `Retry-After` the first time, then 200.
+async fn busy_once(retry_after: &'static str) -> (Origin, Arc<AtomicU16>) {
+    let asked = Arc::new(AtomicU16::new(0));
+    let count = Arc::clone(&asked);
+    let origin = Origin::start(move |_| {
+        let first = count.fetch_add(1, SeqCst) == 0;
+        async move {
+            let mut answer = say(if first { 503 } else { 200 }, &json!("here"));
+            answer.headers_mut().insert("retry-after", http::HeaderValue::from_static(retry_after));
+            answer
+        }
+    })
+    .await;
+    (origin, asked)
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_for_time_gets_it() {
+    let ((short, asked), (long, asked_long)) = (busy_once("1").await, busy_once("600").await);
+    let gateway = Gateway::start(&format!(
+        "{HEAD}upstreams:
+  short: {{ peers: ['{}'], tries: 3 }}
+  long: {{ peers: ['{}'], tries: 3 }}
+flows:
+  - flow: patient
+    steps: {{ a: {{ get: 'short:/' }} }}
+    respond: {{ json: '${{a}}' }}
+  - flow: hopeless
+    steps: {{ a: {{ get: 'long:/' }} }}
+    respond: {{ json: '${{a}}' }}
+routes:
+  - {{ name: patient, match: {{ path: /patient }}, to: {{ flow: patient }} }}
+  - {{ name: hopeless, match: {{ path: /hopeless }}, to: {{ flow: hopeless }} }}
+",
+        short.address, long.address
+    ))
+    .await;
+    let client = Client::http1();
+    let answer = client.send(ask("GET", gateway.address, "/patient")).await;
+    assert_eq!((answer.status, asked.load(SeqCst)), (200, 2));
+    let timeline = gateway.timeline_of(&answer).await;
+    let pauses = timeline.nodes.iter().flat_map(|node| &node.states).filter(|state| state.cause == Cause::Timer);
+    assert!(pauses.map(|state| state.len_ns()).max() >= Some(1_000_000_000), "{timeline:#?}");
+    let answer = client.send(ask("GET", gateway.address, "/hopeless")).await;
+    assert_eq!((answer.status, asked_long.load(SeqCst)), (502, 1), "nobody waits for ten minutes");
+}
