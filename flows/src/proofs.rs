@@ -4,4 +4,5 @@ mod model;
 mod joins;
 mod plan;
 mod reference;
+mod make;
 mod dags;

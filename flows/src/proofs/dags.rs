@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::timeline::{Node, Timeline};
 
-use super::plan::{Day, Step, day, flow, steps, world};
+use super::make::{flow, world};
+use super::plan::{Day, Step, day, steps};
 use super::reference::{Expected, expected};
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
 use crate::fake::{Done, Fake, Stage};

@@ -5,16 +5,9 @@ use std::time::Duration;
 use zerver_telemetry::event::Outcome;
 
 use super::model::WAIT;
-use super::plan::{DEADLINE, Day, End, Step, leaves, limit, reads, tens};
+use super::plan::{DEADLINE, Day, End, Step, leaves, limit, reads, tens, value};
 
-/// An answer that makes its step panic.
-pub(super) const POISON: u64 = 666_666;
 const NEVER: Duration = Duration::MAX;
-
-/// The value of step `n` for the sum of what it reads.
-pub(super) fn value(n: usize, sum: u64) -> u64 {
-    (sum * 31 + n as u64 + 1) % 10_007
-}
 
 /// A call: its target, from when to when, and how it ended.
 pub(super) type Call = (String, Duration, Duration, Outcome);
