@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use zerver::gateway::{Page, check};
+use zerver::plan::Own;
 use zerver_flows::fake::{Done, Fake};
 use zerver_flows::replay::replay;
 use zerver_flows::{Flow, Req};
@@ -20,7 +21,7 @@ fn ms(n: u64) -> Duration {
 /// The flow of `zerver.yaml`.
 fn from_yaml() -> Flow {
     let page = Page::File(Path::new(env!("CARGO_MANIFEST_DIR")).join("checkout/zerver.yaml"));
-    let plan = check(&page, &[], &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
+    let plan = check(&page, &Own::default(), &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
     plan.flows["checkout"].flow().clone()
 }
 

@@ -1,6 +1,7 @@
 //! Flows from configuration: YAML steps and CEL expressions become the same graph, run by the same driver.
 
 mod problem;
+mod known;
 mod document;
 mod expression;
 mod template;
@@ -14,16 +15,17 @@ mod schema;
 use crate::flow::Flow;
 
 pub use document::FlowDoc;
+pub use known::Known;
 pub use problem::Problem;
 pub use remarks::remarks;
 pub use schema::schema;
 
-/// Loads a flow from its place in a page of configuration. `targets` are the upstreams that the page declares.
+/// Loads a flow from its place in a page of configuration. `known` is what it may name besides its own steps.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the page.
-pub fn load(doc: &FlowDoc, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
-    let plan = planner::plan(doc, targets)?;
+pub fn load(doc: &FlowDoc, known: Known<'_>) -> Result<Flow, Vec<Problem>> {
+    let plan = planner::plan(doc, known)?;
     Ok(builtin::flow(plan))
 }
 
@@ -31,7 +33,7 @@ pub fn load(doc: &FlowDoc, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
 ///
 /// # Errors
 /// As [`load`], and when the text is no YAML.
-pub fn load_str(yaml: &str, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
+pub fn load_str(yaml: &str, known: Known<'_>) -> Result<Flow, Vec<Problem>> {
     let doc: FlowDoc = serde_saphyr::from_str(yaml).map_err(|error| {
         let place = error.location();
         let text = error.without_snippet().to_string();
@@ -42,5 +44,5 @@ pub fn load_str(yaml: &str, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
             column: place.map_or(0, |place| u32::try_from(place.column()).unwrap_or(0)),
         }]
     })?;
-    load(&doc, targets)
+    load(&doc, known)
 }

@@ -17,5 +17,6 @@ mod engine {
     mod declare_verbs;
     mod declare_language;
     mod declare_problems;
+    mod exposed;
     mod lint;
 }

@@ -18,6 +18,8 @@ fn messages() {
         "not_send",
         "joins",
         "undoing",
+        "not_exposed",
+        "not_json",
     ] {
         cases.compile_fail(format!("tests/ui/{wrong}.rs"));
     }

@@ -19,7 +19,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use zerver_flows::Flow;
+
+use crate::plan::Own;
 
 /// An API gateway that says why its slow requests are slow.
 #[derive(Debug, Parser)]
@@ -70,7 +71,7 @@ enum Command {
 }
 
 /// Runs one command line.
-pub(crate) fn main(flows: Vec<Flow>, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) fn main(own: Own, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -80,15 +81,15 @@ pub(crate) fn main(flows: Vec<Flow>, args: impl IntoIterator<Item = OsString>) -
         }
     };
     match cli.command {
-        Command::Run { file } => run::main(&file, flows),
+        Command::Run { file } => run::main(&file, own),
         Command::Demo(arguments) => demo::main(&arguments),
-        Command::Check { file: Some(file), schema: false } => check::main(&file, &flows),
+        Command::Check { file: Some(file), schema: false } => check::main(&file, &own),
         Command::Check { .. } => check::schema(),
         Command::Env => env::main(),
-        Command::Routes { file } => check::routes(&file, &flows),
-        Command::Flows(arguments) => flows::main(&arguments, &flows),
-        Command::Lint(arguments) => lint::main(&arguments, &flows),
-        Command::Graph(arguments) => graph::main(&arguments, &flows),
+        Command::Routes { file } => check::routes(&file, &own),
+        Command::Flows(arguments) => flows::main(&arguments, &own),
+        Command::Lint(arguments) => lint::main(&arguments, &own),
+        Command::Graph(arguments) => graph::main(&arguments, &own),
         #[cfg(feature = "viewer")]
         Command::View(arguments) => view::main(&arguments),
         Command::Compare(arguments) => compare::main(&arguments),

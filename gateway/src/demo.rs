@@ -41,7 +41,7 @@ impl Demo {
         let source = page(fault, &services, listen, admin);
         let page = Page::Text { name: "demo".into(), source };
         let env = Arc::new(crate::config::load::process_env);
-        let gateway = Gateway::start(page, vec![flow::checkout()], env).await?;
+        let gateway = Gateway::start(page, vec![flow::checkout()].into(), env).await?;
         Ok(Self { gateway, services, world, load: None })
     }
 

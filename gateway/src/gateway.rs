@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use zerver_flows::Flow;
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings, Stopped};
 use zerver_telemetry::exemplars::RetentionSettings;
@@ -25,7 +24,7 @@ use crate::config::load;
 use crate::edge;
 use crate::keys::Keys;
 use crate::live::Live;
-use crate::plan::{Makings, Plan};
+use crate::plan::{Makings, Own, Plan};
 use crate::reload::Reloader;
 
 /// Where a gateway's page comes from.
@@ -96,13 +95,13 @@ pub struct Ended {
 ///
 /// # Errors
 /// [`Rejected`] with everything that is wrong.
-pub fn check(page: &Page, flows: &[Flow], env: load::Lookup<'_>) -> Result<Plan, Rejected> {
+pub fn check(page: &Page, own: &Own, env: load::Lookup<'_>) -> Result<Plan, Rejected> {
     let (names, clock) = (Names::new(), Clock::real());
-    plan(page, flows, env, &names, &clock)
+    plan(page, own, env, &names, &clock)
 }
 
-fn plan(page: &Page, flows: &[Flow], env: load::Lookup<'_>, names: &Names, clock: &Clock) -> Result<Plan, Rejected> {
-    let makings = Makings { flows, names, clock, keys: Keys::new(names), before: None };
+fn plan(page: &Page, own: &Own, env: load::Lookup<'_>, names: &Names, clock: &Clock) -> Result<Plan, Rejected> {
+    let makings = Makings { own, names, clock, keys: Keys::new(names), before: None };
     match page {
         Page::File(path) => load::plan(path, env, &makings),
         Page::Text { name, source } => load::from_text(name, source, env, &makings),
@@ -114,10 +113,10 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError`] says what to do.
-    pub async fn start(page: Page, flows: Vec<Flow>, env: Env) -> Result<Self, StartError> {
+    pub async fn start(page: Page, own: Own, env: Env) -> Result<Self, StartError> {
         let clock = Clock::real();
         let names = Arc::new(Names::new());
-        let plan = plan(&page, &flows, &*env, &names, &clock)?;
+        let plan = plan(&page, &own, &*env, &names, &clock)?;
         let recorder = Recorder::new(clock, Arc::clone(&names), IdSource::random(), &RecorderSettings::default());
         let metrics = Arc::new(Metrics::new());
         let exporter = exporter(&plan, &*env)?;
@@ -136,7 +135,7 @@ impl Gateway {
         }
         let stop = CancellationToken::new();
         let reloader = match &page {
-            Page::File(path) => Some(Reloader::new(path, flows, env, Arc::clone(&live))),
+            Page::File(path) => Some(Reloader::new(path, own, env, Arc::clone(&live))),
             Page::Text { .. } => None,
         };
         let edge = edge::server::Server::start(Arc::clone(&live), address)

@@ -10,8 +10,9 @@ mod routes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zerver_flows::declare;
 use zerver_flows::stuck::{Stuck, StuckRuns};
-use zerver_flows::{BoundFlow, Engine, Flow};
+use zerver_flows::{BoundFlow, Engine, Exposed, Flow};
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::Rules;
 use zerver_telemetry::names::Names;
@@ -51,10 +52,25 @@ pub struct Plan {
     pub engine: Arc<Engine>,
 }
 
+/// What a program brings to its gateway besides the page; the stock binary brings nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Flows written in Rust.
+    pub flows: Vec<Flow>,
+    /// Steps written in Rust that the flows of the page may call.
+    pub steps: Vec<Exposed>,
+}
+
+impl From<Vec<Flow>> for Own {
+    fn from(flows: Vec<Flow>) -> Self {
+        Self { flows, steps: Vec::new() }
+    }
+}
+
 /// What a plan is made with, besides the page.
 pub struct Makings<'m> {
-    /// Flows written in Rust.
-    pub flows: &'m [Flow],
+    /// What the program brings.
+    pub own: &'m Own,
     /// The recorder's names.
     pub names: &'m Names,
     /// The clock of limits and queues.
@@ -212,7 +228,7 @@ fn flows(
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, BoundFlow> {
     let mut flows: BTreeMap<String, BoundFlow> = BTreeMap::new();
-    for flow in makings.flows {
+    for flow in &makings.own.flows {
         for target in flow.targets() {
             if !upstreams.contains_key(target) {
                 problems.push(
@@ -223,9 +239,17 @@ fn flows(
         }
         flows.insert(flow.slug().to_owned(), flow.bind(makings.names));
     }
+    let steps = &makings.own.steps;
+    for (n, step) in steps.iter().enumerate() {
+        if steps[..n].iter().any(|other| other.name() == step.name()) {
+            let message = format!("two Rust steps are called `{}`", step.name());
+            problems.push(Problem::whole(message).help("a page calls a step by its name alone: rename one"));
+        }
+    }
     let targets: Vec<&str> = upstreams.keys().map(String::as_str).collect();
+    let known = declare::Known { targets: &targets, steps };
     for page in &document.flows {
-        match crate::config::flows::load(page, &targets) {
+        match crate::config::flows::load(page, known) {
             Ok(flow) if flows.contains_key(flow.slug()) => problems.push(
                 Problem::at(page.place(), format!("a flow named `{}` is there already", flow.slug()))
                     .help("a flow's name is unique, in the page and among the program's own flows: rename one"),

@@ -7,12 +7,11 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
-use zerver_flows::Flow;
 
 use crate::config::file::Rejected;
 use crate::config::load;
 use crate::live::Live;
-use crate::plan::Makings;
+use crate::plan::{Makings, Own};
 
 /// Editors write a file in several steps; this long after the last one it is read.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -23,7 +22,7 @@ type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// Reads a gateway's file again.
 pub struct Reloader {
     path: PathBuf,
-    flows: Vec<Flow>,
+    own: Own,
     env: Env,
     live: Arc<Live>,
     /// One reload at a time.
@@ -33,8 +32,8 @@ pub struct Reloader {
 impl Reloader {
     /// Reloads `live` from this file.
     #[must_use]
-    pub fn new(path: &Path, flows: Vec<Flow>, env: Env, live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), flows, env, live, turn: Mutex::new(()) })
+    pub fn new(path: &Path, own: Own, env: Env, live: Arc<Live>) -> Arc<Self> {
+        Arc::new(Self { path: path.to_owned(), own, env, live, turn: Mutex::new(()) })
     }
 
     /// Reads the file and swaps the plan; gives the new version.
@@ -51,7 +50,7 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         let before = self.live.plan();
         let makings = Makings {
-            flows: &self.flows,
+            own: &self.own,
             names: self.live.recorder.names(),
             clock: self.live.recorder.clock(),
             keys: self.live.keys,

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use zerver::gateway::{Gateway, Page, StartError};
+use zerver::plan::Own;
 
 pub(super) async fn start(origin: SocketAddr) -> Result<Gateway, StartError> {
     let page = Page::Text { name: "bench".into(), source: page(origin) };
     // No variable of the environment changes what is measured.
-    Gateway::start(page, Vec::new(), Arc::new(|_| None)).await
+    Gateway::start(page, Own::default(), Arc::new(|_| None)).await
 }
 
 /// `/proxied` is served by the origin; `/full` by an upstream of one seat and no waiting room; `/limited` lets one request
@@ -42,6 +43,6 @@ mod tests {
     #[test]
     fn the_page_is_right() {
         let page = Page::Text { name: "bench".into(), source: page(SocketAddr::from(([127, 0, 0, 1], 1))) };
-        zerver::gateway::check(&page, &[], &|_| None).expect("nothing is wrong with it");
+        zerver::gateway::check(&page, &Own::default(), &|_| None).expect("nothing is wrong with it");
     }
 }

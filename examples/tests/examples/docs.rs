@@ -7,6 +7,7 @@ use zerver::admin::pages::PAGES;
 use zerver::config::document::Document;
 use zerver::config::env::VARIABLES;
 use zerver::gateway::{Page, check};
+use zerver::plan::Own;
 
 fn read(name: &str) -> String {
     let path = crate::folder().join("..").join(name);
@@ -59,7 +60,7 @@ fn every_page_in_the_documentation_is_sound() {
             if source.starts_with("listen:") {
                 pages += 1;
                 let page = Page::Text { name: name.to_owned(), source: source.to_owned() };
-                check(&page, &[], &env).map(|_| ()).unwrap_or_else(|rejected| panic!("{rejected}"));
+                check(&page, &Own::default(), &env).map(|_| ()).unwrap_or_else(|rejected| panic!("{rejected}"));
             }
         }
     }
@@ -71,7 +72,7 @@ fn every_graph_of_a_checkout_is_as_printed() {
     let text = read("README.md");
     let (page, _) = text.split_once("```yaml\n").unwrap().1.split_once("```").unwrap();
     let page = Page::Text { name: "README.md".into(), source: page.to_owned() };
-    let plan = check(&page, &[], &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
+    let plan = check(&page, &Own::default(), &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
     let pairs = [
         ("README.md", plan.flows["checkout"].flow().clone()),
         ("examples/checkout/README.md", crate::from_yaml()),

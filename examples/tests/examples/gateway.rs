@@ -11,8 +11,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use zerver::gateway::{Gateway, Page};
+use zerver::plan::Own;
 use zerver_examples::Services;
-use zerver_flows::Flow;
+use zerver_flows::{Req, Result, step};
 use zerver_telemetry::timeline::Timeline;
 
 /// A page of the examples with free ports and with the services where they are.
@@ -27,8 +28,8 @@ fn page(file: &str, services: &Services) -> Page {
     Page::Text { name: file.to_owned(), source: format!("{source}admin: {{ listen: '127.0.0.1:0' }}\n") }
 }
 
-async fn start(page: Page, flows: Vec<Flow>) -> Gateway {
-    Gateway::start(page, flows, Arc::new(|_| None)).await.unwrap_or_else(|error| panic!("{error}"))
+async fn start(page: Page, own: impl Into<Own>) -> Gateway {
+    Gateway::start(page, own.into(), Arc::new(|_| None)).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Status and body; of a problem document what does not name the request.
@@ -96,7 +97,7 @@ async fn both_checkouts_answer_alike_and_leave_the_same_timeline_and_the_same_ch
     // Services of their own, so that both number their charges from 1.
     let (for_rust, for_yaml) = (Services::start(0).await.unwrap(), Services::start(0).await.unwrap());
     let rust = start(page("checkout/zerver-rust.yaml", &for_rust), vec![crate::flow::checkout()]).await;
-    let yaml = start(page("checkout/zerver.yaml", &for_yaml), Vec::new()).await;
+    let yaml = start(page("checkout/zerver.yaml", &for_yaml), Own::default()).await;
 
     let sold = |hello: &str, order: u32| {
         let order = format!("order-of-charge-{order}");
@@ -152,9 +153,44 @@ async fn hello_says_hello() {
     let path = crate::folder().join(Path::new("hello/zerver.yaml"));
     let source = std::fs::read_to_string(path).unwrap().replace("127.0.0.1:8080", "127.0.0.1:0");
     let source = format!("{source}admin: {{ listen: '127.0.0.1:0' }}\n");
-    let gateway = start(Page::Text { name: "hello".into(), source }, Vec::new()).await;
+    let gateway = start(Page::Text { name: "hello".into(), source }, Own::default()).await;
     assert_eq!(ask(gateway.address, Method::GET, "/", None).await, (200, json!("hello\n")));
     let (status, problem) = ask(gateway.address, Method::GET, "/nowhere", None).await;
     assert_eq!((status, &problem["code"]), (404, &json!("no_route")));
     gateway.stop().await;
+}
+
+/// Who is greeted, and how.
+#[step(expose)]
+async fn greet(name: &str, loudly: Option<&bool>, req: &Req) -> Result<Value> {
+    let mark = if loudly.is_some_and(|loudly| *loudly) { "!" } else { "" };
+    Ok(json!({ "text": format!("hello, {name}{mark}"), "path": req.path }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_calls_a_step_of_the_binary_that_serves_it() {
+    let source = r#"
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+flows:
+  - flow: greeting
+    steps:
+      said: { call: greet, args: { name: "${request.params.name}", loudly: true } }
+    respond: { json: "${said}" }
+routes:
+  - { name: greet, match: { path: "/greet/{name}" }, to: { flow: greeting } }
+"#;
+    let page = Page::Text { name: "greet.yaml".into(), source: source.into() };
+    let gateway = start(page.clone(), Own { flows: Vec::new(), steps: vec![greet::exposed()] }).await;
+    let (status, body) = ask(gateway.address, Method::GET, "/greet/ada", None).await;
+    assert_eq!((status, body), (200, json!({ "text": "hello, ada!", "path": "/greet/ada" })));
+    let timelines = timelines_of(&gateway, 1).await;
+    assert!(shape(&timelines[0]).contains(&"said Step Ok".to_owned()), "{:?}", shape(&timelines[0]));
+    gateway.stop().await;
+
+    // The stock binary has no such step.
+    let refused = Gateway::start(page, Own::default(), Arc::new(|_| None)).await.err().unwrap().to_string();
+    let says = "no step is called `greet`";
+    let help = "Rust steps are added to a gateway of your own: zerver::App::new().step(…)";
+    assert!(refused.contains(says) && refused.contains(help), "{refused}");
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use zerver::config::flows::remarks;
 use zerver::gateway::{Page, check};
+use zerver::plan::Own;
 use zerver_flows::Flow;
 use zerver_flows::lint::lint;
 
@@ -33,7 +34,7 @@ fn every_page_is_sound() {
     let pages = pages();
     assert!(pages.len() >= 4, "{pages:?}");
     for page in pages {
-        let own = if page.ends_with("zerver-rust.yaml") { vec![flow::checkout()] } else { Vec::new() };
+        let own = if page.ends_with("zerver-rust.yaml") { vec![flow::checkout()].into() } else { Own::default() };
         let plan = check(&Page::File(page), &own, &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
         assert!(plan.route_list().iter().all(|route| !route.to.is_empty()));
     }
@@ -43,7 +44,7 @@ fn every_page_is_sound() {
 fn no_flow_is_seldom_meant() {
     let mut linted = 0;
     for page in pages() {
-        let own = if page.ends_with("zerver-rust.yaml") { vec![flow::checkout()] } else { Vec::new() };
+        let own = if page.ends_with("zerver-rust.yaml") { vec![flow::checkout()].into() } else { Own::default() };
         let plan = check(&Page::File(page), &own, &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
         for bound in plan.flows.values() {
             let graph = bound.flow().graph();
@@ -58,7 +59,7 @@ fn no_flow_is_seldom_meant() {
 /// The flow of `checkout/zerver.yaml`.
 fn from_yaml() -> Flow {
     let page = Page::File(folder().join("checkout/zerver.yaml"));
-    let plan = check(&page, &[], &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
+    let plan = check(&page, &Own::default(), &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
     plan.flows["checkout"].flow().clone()
 }
 

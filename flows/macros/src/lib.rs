@@ -9,6 +9,7 @@ mod line;
 mod connect;
 mod body;
 mod flow;
+mod expose;
 mod step;
 
 /// Makes an `async fn(&slots…, [fx: &Fx<'_>]) -> Result<T>` a step that flows can use. The function stays callable as
@@ -16,7 +17,9 @@ mod step;
 ///
 /// Options: `timeout = "300ms"` (the most time from ready to end), `targets("cart", "pay")` (what it calls, for the
 /// graph and for checks at start), `idempotent` (what it changes may be changed twice, so that a retry may follow a call
-/// that perhaps arrived).
+/// that perhaps arrived), `expose` (pages of configuration may call it: beside the function there is
+/// `load_cart::exposed()`, for `zerver::App::new().step(…)`; its inputs are `&T`, `&str`, `&[T]` or `Option<&T>` of what
+/// serde reads, its value is what serde writes).
 #[proc_macro_attribute]
 pub fn step(options: TokenStream, item: TokenStream) -> TokenStream {
     step::expand(options.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()

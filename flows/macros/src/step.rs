@@ -5,21 +5,24 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, ItemFn, LitStr, Pat, Result, ReturnType, Token, Type, parenthesized};
+use syn::{Error, FnArg, ItemFn, LitStr, Pat, Result, ReturnType, Token, parenthesized};
 
 use crate::attribute::{Errors, did_you_mean, doc, duration};
+use crate::expose::{self, is_fx};
 
 /// What stands in the parentheses of `#[step(…)]`.
 struct Options {
     timeout: TokenStream,
     targets: Vec<LitStr>,
     idempotent: bool,
+    /// Pages may call it.
+    expose: bool,
 }
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let mut options =
-            Self { timeout: quote!(::core::option::Option::None), targets: Vec::new(), idempotent: false };
+        let timeout = quote!(::core::option::Option::None);
+        let mut options = Self { timeout, targets: Vec::new(), idempotent: false, expose: false };
         while !input.is_empty() {
             let key: Ident = input.parse()?;
             match key.to_string().as_str() {
@@ -28,13 +31,14 @@ impl Parse for Options {
                     options.timeout = duration(&input.parse()?)?;
                 }
                 "idempotent" => options.idempotent = true,
+                "expose" => options.expose = true,
                 "targets" => {
                     let list;
                     parenthesized!(list in input);
                     options.targets.extend(Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?);
                 }
                 other => {
-                    let near = did_you_mean(other, &["timeout", "targets", "idempotent"]);
+                    let near = did_you_mean(other, &["timeout", "targets", "idempotent", "expose"]);
                     return Err(Error::new(key.span(), format!("unknown option `{other}` of #[step]{near}")));
                 }
             }
@@ -44,13 +48,6 @@ impl Parse for Options {
         }
         Ok(options)
     }
-}
-
-/// Whether a type is `&Fx<…>`.
-fn is_fx(ty: &Type) -> bool {
-    let Type::Reference(reference) = ty else { return false };
-    let Type::Path(path) = &*reference.elem else { return false };
-    path.path.segments.last().is_some_and(|last| last.ident == "Fx")
 }
 
 pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -92,11 +89,12 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
         params.push(quote!(#ident: #ty));
         names.push(ident);
     }
+    let exposed = options.expose.then(|| expose::expand(&function, &mut errors));
     errors.finish()?;
 
     let (vis, generics) = (&function.vis, &sig.generics);
     let (_, _, clause) = generics.split_for_impl();
-    let Options { timeout, targets, idempotent } = options;
+    let Options { timeout, targets, idempotent, .. } = options;
     let text = doc(&function.attrs);
     let label = name.to_string();
     // Without `fx` of its own, the function flows call takes and drops it: no lifetime is added to its signature.
@@ -131,6 +129,8 @@ pub(crate) fn expand(tokens: TokenStream, item: TokenStream) -> Result<TokenStre
             {
                 #call
             }
+
+            #exposed
         }
     })
 }

@@ -4,17 +4,18 @@
 pub(super) const FLOW: [&str; 10] =
     ["flow", "version", "owner", "description", "lint", "deadline", "optional_within", "steps", "respond", "on_error"];
 /// What a step can do; it does one of these.
-pub(super) const VERBS: [&str; 10] =
-    ["get", "post", "put", "patch", "delete", "set", "flow", "replace", "answer", "fail"];
-/// The verbs that make a call.
+pub(super) const VERBS: [&str; 11] =
+    ["get", "post", "put", "patch", "delete", "call", "set", "flow", "replace", "answer", "fail"];
+/// The verbs that call a target.
 pub(super) const CALLS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// The verbs that end the flow: their steps have no value.
 pub(super) const ENDS: [&str; 3] = ["replace", "answer", "fail"];
 /// What else a step can say.
-pub(super) const MODIFIERS: [&str; 26] = [
+pub(super) const MODIFIERS: [&str; 27] = [
     "headers",
     "json",
     "body",
+    "args",
     "with",
     "status",
     "when",
@@ -46,7 +47,10 @@ pub(super) const JOINED_MAX: usize = 16;
 /// The modifiers that go with `each`.
 pub(super) const LOOP: [&str; 3] = ["max", "parallel", "optional_items"];
 /// Keys of a call that stands inside a step: an undo, a cleanup, a fallback.
-pub(super) const CALL: [&str; 8] = ["get", "post", "put", "patch", "delete", "headers", "json", "body"];
+pub(super) const CALL: [&str; 10] =
+    ["get", "post", "put", "patch", "delete", "call", "headers", "json", "body", "args"];
+/// What a call to a target sends.
+pub(super) const SENT: [&str; 3] = ["headers", "json", "body"];
 /// Keys of an answer.
 pub(super) const ANSWER: [&str; 4] = ["status", "headers", "json", "text"];
 /// Keys of `with`: what another flow is asked.
@@ -102,6 +106,10 @@ pub(super) fn goes_with(verb: &str, modifier: &str) -> bool {
         "flow" => any || waits || ["with", "status", "retry", "idempotent", "undo", "cleanup"].contains(&modifier),
         "replace" => any || modifier == "with",
         "answer" | "fail" => any,
-        _ => modifier != "with",
+        "call" => {
+            let more = ["args", "retry", "idempotent", "priority", "undo", "cleanup"];
+            any || waits || more.contains(&modifier)
+        }
+        _ => !["with", "args"].contains(&modifier),
     }
 }

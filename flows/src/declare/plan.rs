@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 
 use super::expression::Expr;
 use super::template::{Shape, Template};
+use crate::exposed::Exposed;
 use crate::graph::Graph;
 
 /// A flow that can run.
@@ -62,6 +63,8 @@ pub(super) enum Joined {
 pub(super) enum Verb {
     /// Calls a target; the value is its answer. What several calls of one step send is kept once.
     Call { to: Template, sent: Arc<Sent> },
+    /// Calls a step written in Rust; the value is what it gives.
+    Step { step: Exposed, args: Vec<(&'static str, Shape)> },
     /// Makes a value.
     Set(Shape),
     /// Runs another flow; the value is its answer.

@@ -5,20 +5,22 @@ use serde_saphyr::{Location, Spanned};
 use self::page::{Entry, Planner, Reader, get};
 use super::document::{FlowDoc, Tree, place};
 use super::keys;
+use super::known::Known;
 use super::plan::{Plan, Step};
 use super::problem::Problem;
 use crate::graph::{Graph, GraphError, GraphNode, Head, Later, check_slug};
 
 mod page;
 mod edges;
+mod call;
 mod verb;
 mod join;
 mod step;
 mod allow;
 
 /// Checks a flow.
-pub(super) fn plan(doc: &FlowDoc, targets: &[&str]) -> Result<Plan, Vec<Problem>> {
-    let mut planner = Planner::new(targets);
+pub(super) fn plan(doc: &FlowDoc, known: Known<'_>) -> Result<Plan, Vec<Problem>> {
+    let mut planner = Planner::new(known);
     let planned = planner.flow(&doc.0);
     match planned {
         Some(plan) if planner.problems.is_empty() => Ok(plan),

@@ -47,6 +47,8 @@ pub fn schema() -> Value {
 fn step() -> Value {
     let mut properties = json!({
         "set": { "description": "Makes this value." },
+        "call": exposed(),
+        "args": args(),
         "flow": slug("Runs this flow as a part of the step; the value is its answer."),
         "replace": slug("Lets this flow answer instead."),
         "answer": answer("Answers at once; what still runs is cancelled."),
@@ -91,7 +93,7 @@ fn step() -> Value {
         "additionalProperties": false,
         "properties": properties,
         "oneOf": one,
-        "dependentRequired": { "each": ["max"], "max": ["each"], "parallel": ["each"], "optional_items": ["each"] },
+        "dependentRequired": { "args": ["call"], "each": ["max"], "max": ["each"], "parallel": ["each"], "optional_items": ["each"] },
     })
 }
 
@@ -99,10 +101,11 @@ fn step() -> Value {
 fn inner_call(description: &str, may_set: bool) -> Value {
     let mut properties = json!({});
     put(&mut properties, keys::CALLS.into_iter().map(|verb| (verb, to())).chain(sent()));
+    put(&mut properties, [("call", exposed()), ("args", args())].into_iter());
     if may_set {
         put(&mut properties, [("set", json!({ "description": "Makes this value." }))].into_iter());
     }
-    let verbs = keys::CALLS.into_iter().chain(may_set.then_some("set"));
+    let verbs = keys::CALLS.into_iter().chain(["call"]).chain(may_set.then_some("set"));
     let one: Vec<Value> = verbs.map(|verb| json!({ "required": [verb] })).collect();
     json!({
         "type": "object",
@@ -111,6 +114,16 @@ fn inner_call(description: &str, may_set: bool) -> Value {
         "properties": properties,
         "oneOf": one,
     })
+}
+
+/// The name of a step written in Rust.
+fn exposed() -> Value {
+    let description = "Calls this step, which is written in Rust and added to the gateway's own binary.";
+    json!({ "type": "string", "description": description, "examples": ["load_cart"] })
+}
+
+fn args() -> Value {
+    json!({ "type": "object", "description": "What that step is given, by the names of its parameters." })
 }
 
 /// What a call sends.

@@ -65,6 +65,14 @@ impl Template {
         })
     }
 
+    /// The expression that the whole text is.
+    pub(super) fn only(&self) -> Option<&Expr> {
+        match &self.0[..] {
+            [Part::Expr(expr)] => Some(expr),
+            _ => None,
+        }
+    }
+
     /// The text before the first expression.
     pub(super) fn beginning(&self) -> &str {
         match self.0.first() {
@@ -131,6 +139,22 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 impl Shape {
+    /// The value, where no expression is in it.
+    pub(super) fn fixed(&self) -> Option<Json> {
+        match self {
+            Self::Fixed(value) => Some(value.clone()),
+            Self::Text(template) => match &template.0[..] {
+                [Part::Text(text)] => Some(Json::String(text.clone())),
+                _ => None,
+            },
+            Self::List(list) => list.iter().map(Self::fixed).collect::<Option<_>>().map(Json::Array),
+            Self::Map(map) => {
+                let entry = |(key, item): &(String, Self)| Some((key.clone(), item.fixed()?));
+                map.iter().map(entry).collect::<Option<_>>().map(Json::Object)
+            }
+        }
+    }
+
     /// The JSON it stands for.
     ///
     /// # Errors

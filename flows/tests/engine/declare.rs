@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zerver_flows::declare::load_str;
+use zerver_flows::declare::{Known, load_str};
 use zerver_flows::fake::{Done, Fake};
 use zerver_flows::{Flow, Fx, Req, Response, Result, flow, step};
 
@@ -73,7 +73,7 @@ fn shape(done: &Done) -> Vec<String> {
 
 #[test]
 fn the_same_flow_in_yaml_and_in_rust_is_the_same() {
-    let yaml = load_str(CHECKOUT, &TARGETS).unwrap();
+    let yaml = load_str(CHECKOUT, Known::targets(&TARGETS)).unwrap();
     let rust = checkout();
     let edges = |flow: &Flow| {
         let nodes = flow.graph().nodes().iter();
@@ -109,7 +109,7 @@ respond:
   headers: { x-who: "${total.who}" }
   text:    "${created.id} ${small.hasValue()} ${big.hasValue()}"
 "#,
-        &TARGETS,
+        Known::targets(&TARGETS),
     )
     .unwrap();
     let mut fake = Fake::new();
@@ -138,7 +138,7 @@ steps:
   any:   { get: ["auth:/1", "auth:/2"], first_ok: true }
 respond: { json: ["${price}", "${both}", "${two}", "${any}"] }
 "#;
-    let flow = load_str(yaml, &TARGETS).unwrap();
+    let flow = load_str(yaml, Known::targets(&TARGETS)).unwrap();
     let mut fake = Fake::new();
     fake.on("GET price:/eu").takes(ms(50)).json("eu");
     fake.on("GET price:/us").takes(ms(5)).json("us");
@@ -161,7 +161,7 @@ respond: { json: ["${price}", "${both}", "${two}", "${any}"] }
 #[test]
 fn a_call_is_tried_again() {
     let yaml = "flow: try-again\nsteps:\n  a: { get: 'cart:/', retry: 1 }\nrespond: { json: '${a}' }\n";
-    let flow = load_str(yaml, &TARGETS).unwrap();
+    let flow = load_str(yaml, Known::targets(&TARGETS)).unwrap();
     let mut fake = Fake::new();
     fake.on("GET cart:").times(1).status(502);
     fake.on("GET cart:").json(&7);
@@ -174,7 +174,7 @@ fn a_call_is_tried_again() {
 #[test]
 fn an_expression_that_fails_says_which_and_tells_the_client_nothing() {
     let yaml = "flow: bad-math\nsteps:\n  a: { set: '${request.query.n / 0}' }\nrespond: { json: '${a}' }\n";
-    let done = Fake::new().run(&load_str(yaml, &[]).unwrap(), Req::get("/?n=1"));
+    let done = Fake::new().run(&load_str(yaml, Known::default()).unwrap(), Req::get("/?n=1"));
     let fail = done.fail().unwrap();
     assert_eq!((fail.status.as_u16(), fail.code, fail.step.as_deref()), (500, "expression_failed", Some("a")));
     assert!(fail.detail.as_ref().unwrap().contains("`request.query.n / 0`"), "{fail}");
@@ -184,5 +184,5 @@ fn an_expression_that_fails_says_which_and_tells_the_client_nothing() {
 /// `steps` is put into a sound page; the problems come out as `line:column: message; help`.
 fn problems(steps: &str, respond: &str) -> Vec<String> {
     let yaml = format!("flow: checkout\nsteps:\n{steps}\nrespond: {respond}\n");
-    load_str(&yaml, &TARGETS).unwrap_err().iter().map(ToString::to_string).collect()
+    load_str(&yaml, Known::targets(&TARGETS)).unwrap_err().iter().map(ToString::to_string).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use zerver_flows::adapter::Priority;
-use zerver_flows::declare::load_str;
+use zerver_flows::declare::{Known, load_str};
 use zerver_flows::fake::{Done, Fake};
 use zerver_flows::join::Start;
 use zerver_flows::replay::replay;
@@ -40,7 +40,7 @@ fn shape(done: &Done) -> Vec<String> {
 }
 
 fn yaml(text: &str) -> Flow {
-    load_str(text, &TARGETS).unwrap_or_else(|problems| panic!("{problems:?}"))
+    load_str(text, Known::targets(&TARGETS)).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// The answers and the timelines of both are the same; the one in YAML comes back.

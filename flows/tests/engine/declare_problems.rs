@@ -1,14 +1,14 @@
 //! Flows from YAML that are wrong: each problem names its place, what is wrong, and what would be right.
 #![cfg(feature = "declare")]
 
-use zerver_flows::declare::load_str;
+use zerver_flows::declare::{Known, load_str};
 
 const TARGETS: [&str; 5] = ["auth", "cart", "profile", "price", "pay"];
 
 /// `steps` is put into a sound page; the problems come out as `line:column: message; help`.
 fn problems(steps: &str, respond: &str) -> Vec<String> {
     let yaml = format!("flow: checkout\nsteps:\n{steps}\nrespond: {respond}\n");
-    load_str(&yaml, &TARGETS).unwrap_err().iter().map(ToString::to_string).collect()
+    load_str(&yaml, Known::targets(&TARGETS)).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn problems_name_place_and_remedy() {
             "3:23: steps.a does two things; make two steps of it",
             "4:18: steps.b.optional is true or false",
             "5:17: steps.c.timeout: `soon` is no duration; write it as `300ms`, `2s` or `1m`",
-            "6:3: steps.d says nothing to do; one of get, post, put, patch, delete, set, flow, replace, answer, fail",
+            "6:3: steps.d says nothing to do; one of get, post, put, patch, delete, call, set, flow, replace, answer, fail",
         ],
     );
     check(
@@ -75,7 +75,7 @@ fn problems_name_place_and_remedy() {
 #[test]
 fn pages_that_are_no_flow() {
     let check = |yaml: &str, expected: &str| {
-        let found = load_str(yaml, &TARGETS).unwrap_err();
+        let found = load_str(yaml, Known::targets(&TARGETS)).unwrap_err();
         assert!(found.iter().any(|problem| problem.to_string().contains(expected)), "{found:?}");
     };
     check("flow: Check_Out\nrespond: {}\n", "1:7: flow: `Check_Out` is no name for a flow");
@@ -90,7 +90,7 @@ fn pages_that_are_no_flow() {
     check(&lint("{ allow: [ZF004, dead] }"), "2:24: lint.allow: no rule has the id `dead`; its rules are ZF002, ZF003");
     check(&lint("{ allow: ZF004 }"), "2:16: lint.allow is a list of ids, not text; allow: [ZF012]");
     check(&lint("{ deny: [] }"), "2:9: lint: unknown key `deny`");
-    assert!(load_str(&lint("{ allow: [ZF004] }"), &TARGETS).is_ok());
+    assert!(load_str(&lint("{ allow: [ZF004] }"), Known::targets(&TARGETS)).is_ok());
 }
 
 #[test]
@@ -175,7 +175,10 @@ fn verbs_and_modifiers_that_do_not_go_together() {
         "{ get: 'cart:/', status: 404 }",
         "3:31: steps.a.status is `any` or left out; without it, an answer of 400 and above fails the step",
     );
-    check("{ get: 'cart:/', undo: {} }", "3:29: steps.a.undo says nothing to do; one of get, post, put, patch, delete");
+    check(
+        "{ get: 'cart:/', undo: {} }",
+        "3:29: steps.a.undo says nothing to do; one of get, post, put, patch, delete, call",
+    );
     check(
         "{ get: 'cart:/', fallback: { set: 1, json: 2 } }",
         "3:43: steps.a.fallback.json has no meaning beside `set`",
@@ -217,7 +220,7 @@ fn the_answer_to_a_failure_reads_no_slot() {
     let found = |on_error: &str| {
         let yaml =
             format!("flow: checkout\nsteps: {{ a: {{ get: 'cart:/' }} }}\nrespond: {{}}\non_error: {on_error}\n");
-        load_str(&yaml, &TARGETS).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>()
+        load_str(&yaml, Known::targets(&TARGETS)).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let may = "it may read `fail.code`, `fail.status`, `fail.message`, `fail.step` and `request`";
     assert_eq!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use zerver_flows::adapter::{EffectError, Priority};
-use zerver_flows::declare::load_str;
+use zerver_flows::declare::{Known, load_str};
 use zerver_flows::fake::{Done, Fake};
 use zerver_flows::replay::replay;
 use zerver_flows::{Domain, Flow, Req};
@@ -18,7 +18,7 @@ fn ms(n: u64) -> Duration {
 }
 
 fn yaml(text: &str) -> Flow {
-    load_str(text, &TARGETS).unwrap_or_else(|problems| panic!("{problems:?}"))
+    load_str(text, Known::targets(&TARGETS)).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// Runs a flow and checks its timeline.

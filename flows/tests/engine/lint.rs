@@ -2,7 +2,7 @@
 #![cfg(feature = "declare")]
 
 use serde_json::{Value, json};
-use zerver_flows::declare::{FlowDoc, load, remarks};
+use zerver_flows::declare::{FlowDoc, Known, load, remarks};
 use zerver_flows::lint::{Finding, Remarks, lint};
 use zerver_flows::{Flow, Fx, Req, Response, Result, flow, step};
 
@@ -58,7 +58,7 @@ fn a_rust_flow_is_linted_at_its_own_lines() {
 
 fn of_page(page: &str) -> Vec<String> {
     let doc: FlowDoc = serde_saphyr::from_str(page).unwrap();
-    let flow = load(&doc, &["carts", "pay", "backup"]).unwrap();
+    let flow = load(&doc, Known::targets(&["carts", "pay", "backup"])).unwrap();
     assert_eq!(doc.slug(), Some(flow.slug()));
     ids(&lint(flow.graph(), &remarks(&doc)))
 }

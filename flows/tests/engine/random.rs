@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 use zerver_flows::Req;
-use zerver_flows::declare::load_str;
+use zerver_flows::declare::{Known, load_str};
 use zerver_flows::fake::Fake;
 use zerver_telemetry::event::Outcome;
 
@@ -37,7 +37,7 @@ fn run(steps: &[Step]) {
     }
     let all: Vec<String> = (0..steps.len()).map(|n| format!("'${{s{n}.?v.orValue(-1)}}'")).collect();
     let _ = writeln!(yaml, "respond: {{ json: [{}] }}", all.join(", "));
-    let done = fake.run(&load_str(&yaml, &["t"]).unwrap(), Req::get("/"));
+    let done = fake.run(&load_str(&yaml, Known::targets(&["t"])).unwrap(), Req::get("/"));
 
     let expected: Vec<i64> = values.iter().map(|value| value.map_or(-1, |value| value as i64)).collect();
     assert_eq!(done.json(), json!(expected), "{yaml}\n{:?}", done.outcome);

@@ -48,6 +48,22 @@ async fn checkout(req: &Req) -> Response {
     respond(token, second, number)
 }
 
+/// All that an exposed step may take.
+#[step(expose, timeout = "1s")]
+async fn exposed(
+    r#type: &str,
+    pair: &(u32, String),
+    list: Option<&[String]>,
+    __value: &std::collections::BTreeMap<String, bool>,
+    _: &Req,
+    fx: &zerver_flows::Fx<'_>,
+) -> Result<usize> {
+    fx.note("pair", pair.0);
+    Ok(r#type.len() + list.map_or(0, <[String]>::len) + __value.len())
+}
+
 fn main() {
     let _: Flow = checkout();
+    let names: Vec<&str> = exposed::exposed().arguments().iter().map(|argument| argument.name).collect();
+    assert_eq!(names, ["type", "pair", "list", "__value"]);
 }

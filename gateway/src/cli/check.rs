@@ -3,22 +3,20 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use zerver_flows::Flow;
-
 use super::out;
 use crate::config::document::Document;
 use crate::config::load;
 use crate::gateway::{self, Page};
-use crate::plan::Plan;
+use crate::plan::{Own, Plan};
 
 /// Reads and checks a file. What is wrong with it has been printed where there is no plan.
-pub(super) fn plan(file: &Path, flows: &[Flow]) -> Result<Plan, ExitCode> {
-    gateway::check(&Page::File(file.to_owned()), flows, &load::process_env)
+pub(super) fn plan(file: &Path, own: &Own) -> Result<Plan, ExitCode> {
+    gateway::check(&Page::File(file.to_owned()), own, &load::process_env)
         .map_err(|rejected| out::fail(out::WRONG, rejected))
 }
 
-pub(super) fn main(file: &Path, flows: &[Flow]) -> ExitCode {
-    let plan = match plan(file, flows) {
+pub(super) fn main(file: &Path, own: &Own) -> ExitCode {
+    let plan = match plan(file, own) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -48,8 +46,8 @@ pub(super) fn schema() -> ExitCode {
     }
 }
 
-pub(super) fn routes(file: &Path, flows: &[Flow]) -> ExitCode {
-    let plan = match plan(file, flows) {
+pub(super) fn routes(file: &Path, own: &Own) -> ExitCode {
+    let plan = match plan(file, own) {
         Ok(plan) => plan,
         Err(code) => return code,
     };

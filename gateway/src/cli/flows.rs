@@ -9,6 +9,7 @@ use zerver_flows::Flow;
 
 use super::out::Format;
 use super::{check, out};
+use crate::plan::Own;
 
 /// What `zerver flows` takes.
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-pub(super) fn main(arguments: &Arguments, own: &[Flow]) -> ExitCode {
+pub(super) fn main(arguments: &Arguments, own: &Own) -> ExitCode {
     let plan = match check::plan(&arguments.file, own) {
         Ok(plan) => plan,
         Err(code) => return code,

@@ -13,6 +13,7 @@ use super::ask::Token;
 use super::{ask, check, out};
 use crate::admin::latencies::Latencies;
 use crate::config::problem::suggestion;
+use crate::plan::Own;
 
 /// The form of a printed graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,9 +46,9 @@ pub(super) struct Arguments {
     token: Token,
 }
 
-pub(super) fn main(arguments: &Arguments, own: &[Flow]) -> ExitCode {
+pub(super) fn main(arguments: &Arguments, own: &Own) -> ExitCode {
     let (name, config) = (arguments.flow.as_str(), arguments.config.as_deref());
-    let mut flows: Vec<Flow> = own.to_vec();
+    let mut flows: Vec<Flow> = own.flows.clone();
     if let Some(file) = config {
         match check::plan(file, own) {
             Ok(plan) => flows = plan.flows.values().map(|bound| bound.flow().clone()).collect(),

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use zerver_flows::Flow;
 use zerver_flows::lint::{Finding, Rule, Severity, lint, unreached};
 
 use super::out::Format;
 use super::{check, out};
 use crate::config::document::{Document, Target};
 use crate::config::flows::remarks;
-use crate::plan::Plan;
+use crate::plan::{Own, Plan};
 
 /// What `zerver lint` takes.
 #[derive(Debug, Args)]
@@ -42,7 +41,7 @@ fn rule(id: &str) -> Result<Rule, String> {
     Rule::from_id(id).ok_or_else(|| format!("no rule has this id; they are {}", Rule::ALL.map(Rule::id).join(", ")))
 }
 
-pub(super) fn main(arguments: &Arguments, own: &[Flow]) -> ExitCode {
+pub(super) fn main(arguments: &Arguments, own: &Own) -> ExitCode {
     let plan = match check::plan(&arguments.file, own) {
         Ok(plan) => plan,
         Err(code) => return code,
@@ -111,7 +110,7 @@ routes: [{routes}]
 "
         );
         let page = Page::Text { name: "page".into(), source };
-        let plan = check(&page, &[checkout()], &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
+        let plan = check(&page, &vec![checkout()].into(), &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
         findings(&plan, Path::new("page"), allow)
     }
 
@@ -147,7 +146,7 @@ routes:
 "
             );
             let page = Page::Text { name: "page".into(), source: page };
-            let plan = check(&page, &[], &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
+            let plan = check(&page, &Own::default(), &|_| None).unwrap_or_else(|rejected| panic!("{rejected}"));
             route_times(&plan.document, "shop")
         };
         let second = Duration::from_secs(1);

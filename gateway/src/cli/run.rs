@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use zerver_flows::Flow;
 
 use super::out;
 use crate::config::{env, load};
 use crate::gateway::{self, Gateway, Page, StartError};
+use crate::plan::Own;
 
-pub(super) fn main(file: &Path, flows: Vec<Flow>) -> ExitCode {
+pub(super) fn main(file: &Path, own: Own) -> ExitCode {
     out::start_log();
     for warning in env::unknown(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         out::note(format!("warning: {warning}"));
     }
     let page = Page::File(file.to_owned());
-    let plan = match gateway::check(&page, &flows, &load::process_env) {
+    let plan = match gateway::check(&page, &own, &load::process_env) {
         Ok(plan) => plan,
         Err(rejected) => return out::fail(out::WRONG, rejected),
     };
@@ -26,18 +26,18 @@ pub(super) fn main(file: &Path, flows: Vec<Flow>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return out::fail(1, format!("error: cannot start threads: {error}")),
     };
-    let code = runtime.block_on(serve(page, flows));
+    let code = runtime.block_on(serve(page, own));
     // Whatever still runs has had its time. It is dropped, so that runs with steps done tell the log.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-async fn serve(page: Page, flows: Vec<Flow>) -> ExitCode {
+async fn serve(page: Page, own: Own) -> ExitCode {
     let (mut term, mut int, mut hup) = match signals() {
         Ok(signals) => signals,
         Err(error) => return out::fail(1, format!("error: cannot listen for signals: {error}")),
     };
-    let gateway = match Gateway::start(page, flows, Arc::new(load::process_env)).await {
+    let gateway = match Gateway::start(page, own, Arc::new(load::process_env)).await {
         Ok(gateway) => gateway,
         Err(StartError::Config(rejected)) => return out::fail(out::WRONG, rejected),
         Err(error) => return out::fail(1, format!("error: {error}")),

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 use zerver_flows::Flow;
-use zerver_flows::declare;
+use zerver_flows::declare::{self, Known};
 use zerver_flows::lint::Remarks;
 
 use super::problem::{Place, Problem};
@@ -30,12 +30,12 @@ impl JsonSchema for FlowPage {
     }
 }
 
-/// Checks a flow; `targets` are the upstreams its calls may name.
+/// Checks a flow; `known` is what it may name besides its own steps.
 ///
 /// # Errors
 /// Every problem found, in its place in the page.
-pub fn load(page: &FlowPage, targets: &[&str]) -> Result<Flow, Vec<Problem>> {
-    declare::load(&page.0, targets).map_err(|found| found.into_iter().map(problem).collect())
+pub fn load(page: &FlowPage, known: Known<'_>) -> Result<Flow, Vec<Problem>> {
+    declare::load(&page.0, known).map_err(|found| found.into_iter().map(problem).collect())
 }
 
 /// What the linter asks of the page of the flow with this name; nothing where no page has it.

@@ -156,7 +156,7 @@ routes:
         crate::binary::HEAD
     );
     let page = Page::Text { name: "streaming".into(), source };
-    Gateway::start(page, vec![produced()], Arc::new(|_| None)).await.unwrap_or_else(|error| panic!("{error}"))
+    Gateway::start(page, vec![produced()].into(), Arc::new(|_| None)).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn begin(gateway: &Gateway, client: &Client, path: &str) -> Answer<Incoming> {

@@ -102,7 +102,7 @@ impl Shop {
         })
         .await;
         let page = Page::Text { name: "shop".into(), source: page(&origin) };
-        let gateway = Gateway::start(page, vec![order()], Arc::new(|_| None)).await;
+        let gateway = Gateway::start(page, vec![order()].into(), Arc::new(|_| None)).await;
         Self { origin, gateway: gateway.unwrap_or_else(|error| panic!("{error}")), releasing, refunds }
     }
 
@@ -240,9 +240,9 @@ async fn a_run_of_another_version_is_undone_by_hand() {
     let (shop, _) = Shop::stuck().await;
     let live = &shop.gateway.live;
     let before = live.plan();
-    let flows = [newer::order()];
+    let own = vec![newer::order()].into();
     let (names, clock) = (live.recorder.names(), live.recorder.clock());
-    let makings = Makings { flows: &flows, names, clock, keys: live.keys, before: Some(&before) };
+    let makings = Makings { own: &own, names, clock, keys: live.keys, before: Some(&before) };
     let plan: Plan =
         load::from_text("shop", &page(&shop.origin), &|_| None, &makings).unwrap_or_else(|e| panic!("{e}"));
     live.swap(plan);

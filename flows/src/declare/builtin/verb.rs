@@ -24,6 +24,11 @@ pub(super) async fn act(verb: &Verb, view: &View<'_>, fx: &Fx<'_>) -> Result<Val
             let body = body_of(&answer)?;
             Ok(from_json(if sent.any_status { whole(answer.status, &answer.headers, body) } else { body }))
         }
+        Verb::Step { step, args } => {
+            let value = |(name, shape): &(&str, Shape)| Ok(((*name).to_owned(), value(shape, view)?));
+            let args = args.iter().map(value).collect::<Result<_>>()?;
+            Ok(from_json(step.call(args, view.scope.req, fx).await?))
+        }
         Verb::Flow { asked, any_status } => inserted(asked, *any_status, view, fx).await,
         Verb::Replace(asked) => fx.replace(asked.slug.as_str(), request(asked, view)?),
         Verb::Answer(shape) => fx.done(answer(shape, view, StatusCode::OK)?),

@@ -69,7 +69,7 @@ impl Planner<'_> {
             self.problem(*at, message, help);
             return None;
         };
-        if keys::ENDS.contains(&nodes[writer].step.as_str()) {
+        if self.ends.contains(&writer) {
             let message = format!("{path} reads `{name}`, but that step ends the flow and has no value");
             self.problem(*at, message, Some(format!("to run only when it did not, say `after: [{name}]`")));
             return None;

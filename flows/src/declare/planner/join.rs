@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::call::describe;
 use super::page::{Planner, Reader};
 use super::step::Written;
 use crate::declare::document::Tree;
@@ -28,7 +29,10 @@ impl Planner<'_> {
         }
         let verb = self.verb(Reader::Step(written.n), written, &mut node.targets);
         match written.get("fallback") {
-            None => verb.map(Work::One),
+            None => {
+                verb.iter().for_each(|verb| describe(node, verb));
+                verb.map(Work::One)
+            }
             Some(_) => self.fallback(written, verb?, node),
         }
     }
@@ -111,6 +115,8 @@ impl Planner<'_> {
         nodes[0].timeout = node.timeout.take();
         nodes[0].targets = std::mem::take(&mut node.targets);
         nodes[1].step = word;
+        describe(&mut nodes[0], &first);
+        describe(&mut nodes[1], &second);
         let retries = std::mem::take(&mut node.retries);
         let join = Join { take: Take::FirstOk, start: Start::OneByOne };
         "fallback".clone_into(&mut node.step);
@@ -137,6 +143,7 @@ impl Planner<'_> {
         let mut item = GraphNode { optional, ..Self::inner_node(node, 0, written.verb) };
         let verb =
             if written.is_joined() { None } else { self.verb(Reader::Item(written.n), written, &mut item.targets) };
+        verb.iter().for_each(|verb| describe(&mut item, verb));
         let most = most.flatten()?;
         let nodes = (1..=most).map(|n| GraphNode { name: n.to_string().into(), ..item.clone() }).collect();
         let join = Join { take: Take::All, start: Start::AtMost(parallel.unwrap_or(most)) };

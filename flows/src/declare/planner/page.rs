@@ -10,6 +10,7 @@ use serde_saphyr::{Location, Spanned};
 
 use crate::declare::document::{Tree, place};
 use crate::declare::expression::{Expr, Use, language};
+use crate::declare::known::Known;
 use crate::declare::problem::Problem;
 use crate::declare::template::{Shape, Template};
 
@@ -49,9 +50,11 @@ pub(super) enum Reader {
 /// A page being read: what is wrong with it, and who reads what.
 pub(super) struct Planner<'t> {
     pub(super) env: Arc<Env>,
-    pub(super) targets: &'t [&'t str],
+    pub(super) known: Known<'t>,
     pub(super) problems: Vec<Problem>,
     pub(super) mentions: Vec<Mention>,
+    /// The steps that end the flow, and have no value.
+    pub(super) ends: Vec<usize>,
     pub(super) reads_body: bool,
 }
 
@@ -65,8 +68,8 @@ pub(super) struct Mention {
 }
 
 impl<'t> Planner<'t> {
-    pub(super) fn new(targets: &'t [&'t str]) -> Self {
-        Self { env: language(), targets, problems: Vec::new(), mentions: Vec::new(), reads_body: false }
+    pub(super) fn new(known: Known<'t>) -> Self {
+        Self { env: language(), known, problems: Vec::new(), mentions: Vec::new(), ends: Vec::new(), reads_body: false }
     }
 }
 

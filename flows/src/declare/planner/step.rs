@@ -6,7 +6,7 @@ use super::page::{Entry, Planner, Reader, get, near, near_or_all};
 use crate::adapter::Priority;
 use crate::declare::document::{Tree, place};
 use crate::declare::keys;
-use crate::declare::plan::{Step, Work};
+use crate::declare::plan::{Step, Verb, Work};
 use crate::graph::{GraphNode, Later};
 use crate::policy::RETRIES_MAX;
 
@@ -36,6 +36,14 @@ impl<'d> Written<'d> {
     /// Whether its verb has a list of calls.
     pub(super) fn is_joined(&self) -> bool {
         keys::CALLS.contains(&self.verb) && matches!(self.value.value, Tree::List(_))
+    }
+}
+
+/// What is done afterwards, as the graph has it.
+fn later((word, verb): &(String, Verb)) -> Later {
+    match verb {
+        Verb::Step { step, .. } => Later { timeout: step.timeout(), ..Later::new(word) },
+        _ => Later::new(word),
     }
 }
 
@@ -82,6 +90,9 @@ impl Planner<'_> {
             return (node, None);
         }
         self.beside_the_verb(&written, key);
+        if keys::ENDS.contains(&written.verb) {
+            self.ends.push(n);
+        }
         let work = self.work(&written, &mut node);
         let of = Reader::Afterwards(n);
         let mut afterwards = |key: &str, node: &mut GraphNode| {
@@ -89,8 +100,8 @@ impl Planner<'_> {
             self.inner_verb(of, &written.at(key), tree, false, &mut node.targets)
         };
         let (undo, cleanup) = (afterwards("undo", &mut node), afterwards("cleanup", &mut node));
-        node.undo = undo.as_ref().map(|(word, _)| Later::new(word));
-        node.cleanup = cleanup.as_ref().map(|(word, _)| Later::new(word));
+        node.undo = undo.as_ref().map(later);
+        node.cleanup = cleanup.as_ref().map(later);
         let (undo, cleanup) = (undo.map(|(_, verb)| verb), cleanup.map(|(_, verb)| verb));
         let retries = node.retries;
         let sensitive = self.flag(&written.path, &written.entries, "sensitive");

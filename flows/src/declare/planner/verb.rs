@@ -21,6 +21,7 @@ impl Planner<'_> {
         let (path, value) = (written.at(written.verb), written.value);
         match written.verb {
             "set" => self.shape(of, &path, value).map(Verb::Set),
+            "call" => self.exposed(of, &written.path, value, &written.entries, targets),
             "flow" => {
                 let any_status = self.any_status(&written.path, &written.entries);
                 self.asked(of, written).map(|asked| Verb::Flow { asked, any_status })
@@ -46,21 +47,34 @@ impl Planner<'_> {
     ) -> Option<(String, Verb)> {
         let known: Vec<&str> = keys::CALL.into_iter().chain(may_set.then_some("set")).collect();
         let entries = self.mapping(path, tree, Some(&known))?;
-        let is_verb = |key: &str| keys::CALLS.contains(&key) || key == "set" && may_set;
+        let is_verb = |key: &str| keys::CALLS.contains(&key) || key == "call" || key == "set" && may_set;
         let verbs: Vec<&Entry<'_>> = entries.iter().filter(|(key, _)| is_verb(&key.value)).collect();
         let [(verb, value)] = verbs[..] else {
             let what = if verbs.is_empty() { "says nothing to do" } else { "does two things" };
             let set = if may_set { ", set" } else { "" };
-            let help = format!("one of {}{set}", keys::CALLS.join(", "));
+            let help = format!("one of {}, call{set}", keys::CALLS.join(", "));
             self.problem(tree.referenced, format!("{path} {what}"), Some(help));
             return None;
         };
         let place = format!("{path}.{}", verb.value);
-        if verb.value == "set" {
-            for (key, _) in entries.iter().filter(|(key, _)| key.value != "set") {
-                self.problem(key.referenced, format!("{path}.{} has no meaning beside `set`", key.value), None);
+        let beside: &[&str] = match verb.value.as_str() {
+            "set" => &[],
+            "call" => &["args"],
+            _ => &keys::SENT,
+        };
+        let idle = |key: &str| key != verb.value && !beside.contains(&key) && known.contains(&key);
+        for (key, _) in entries.iter().filter(|(key, _)| idle(&key.value)) {
+            let message = format!("{path}.{} has no meaning beside `{}`", key.value, verb.value);
+            self.problem(key.referenced, message, None);
+        }
+        match verb.value.as_str() {
+            "set" => return self.shape(of, &place, value).map(|shape| (verb.value.clone(), Verb::Set(shape))),
+            "call" => {
+                let verb = self.exposed(of, path, value, &entries, targets)?;
+                let Verb::Step { step, .. } = &verb else { return None };
+                return Some((step.name().to_owned(), verb));
             }
-            return self.shape(of, &place, value).map(|shape| (verb.value.clone(), Verb::Set(shape)));
+            _ => {}
         }
         let sent = self.sent(of, path, &verb.value, &entries);
         let to = self.target(of, &place, value, targets)?;
@@ -107,8 +121,8 @@ impl Planner<'_> {
     fn known_target(&mut self, path: &str, at: Location, beginning: &str, targets: &mut Vec<String>) {
         match beginning.split_once(':') {
             Some((target, rest)) if rest.starts_with('/') && !rest.starts_with("//") => {
-                if !self.targets.contains(&target) {
-                    let help = near(target, self.targets);
+                if !self.known.targets.contains(&target) {
+                    let help = near(target, self.known.targets);
                     let help = help.or_else(|| Some(format!("declare an upstream `{target}`")));
                     self.problem(at, format!("{path}: no upstream is called `{target}`"), help);
                 }

@@ -1,0 +1,25 @@
+//! What the flows of a page may name besides their own steps: upstreams, and steps written in Rust.
+
+use crate::exposed::Exposed;
+
+/// What the flows of a page may name besides their own steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'k> {
+    /// The upstreams that calls may go to.
+    pub targets: &'k [&'k str],
+    /// The steps written in Rust that `call` may name.
+    pub steps: &'k [Exposed],
+}
+
+impl<'k> Known<'k> {
+    /// Upstreams alone.
+    #[must_use]
+    pub const fn targets(targets: &'k [&'k str]) -> Self {
+        Self { targets, steps: &[] }
+    }
+
+    /// The exposed step of this name.
+    pub(super) fn step(&self, name: &str) -> Option<Exposed> {
+        self.steps.iter().copied().find(|step| step.name() == name)
+    }
+}
