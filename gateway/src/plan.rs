@@ -247,7 +247,9 @@ fn flows(
         }
     }
     let targets: Vec<&str> = upstreams.keys().map(String::as_str).collect();
-    let known = declare::Known { targets: &targets, steps };
+    let own = makings.own.flows.iter().map(Flow::slug);
+    let slugs: Vec<&str> = own.chain(document.flows.iter().filter_map(|page| page.slug())).collect();
+    let known = declare::Known { targets: &targets, steps, flows: Some(&slugs) };
     for page in &document.flows {
         match crate::config::flows::load(page, known) {
             Ok(flow) if flows.contains_key(flow.slug()) => problems.push(

@@ -1,4 +1,4 @@
-//! What the flows of a page may name besides their own steps: upstreams, and steps written in Rust.
+//! What the flows of a page may name besides their own steps: upstreams, steps written in Rust, other flows.
 
 use crate::exposed::Exposed;
 
@@ -9,13 +9,16 @@ pub struct Known<'k> {
     pub targets: &'k [&'k str],
     /// The steps written in Rust that `call` may name.
     pub steps: &'k [Exposed],
+    /// The flows that `flow` and `replace` may name, the page's own among them; none where they are not known yet: then a
+    /// name that no flow has is found when it is asked for.
+    pub flows: Option<&'k [&'k str]>,
 }
 
 impl<'k> Known<'k> {
     /// Upstreams alone.
     #[must_use]
     pub const fn targets(targets: &'k [&'k str]) -> Self {
-        Self { targets, steps: &[] }
+        Self { targets, steps: &[], flows: None }
     }
 
     /// The exposed step of this name.

@@ -235,3 +235,25 @@ fn the_answer_to_a_failure_reads_no_slot() {
     let fail = problems("  a: { set: '${fail.code}' }", "{}");
     assert_eq!(fail, ["3:13: steps.a.set reads `fail`, and nothing has failed; `fail` is there in `on_error`"]);
 }
+
+#[test]
+fn another_flow_has_to_be_there() {
+    let yaml = "flow: checkout
+steps:
+  a: { flow: price-quot }
+  b: { replace: refund, when: request.path == '/x' }
+  c: { flow: checkout }
+respond: {}
+";
+    let known = Known { targets: &[], flows: Some(&["checkout", "price-quote"]), ..Known::default() };
+    let found: Vec<String> = load_str(yaml, known).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "3:14: steps.a.flow: no flow is called `price-quot`; did you mean `price-quote`?",
+            "4:17: steps.b.replace: no flow is called `refund`; add a flow `refund` to the page",
+        ]
+    );
+    let unknown = Known { flows: None, ..known };
+    assert!(load_str(yaml, unknown).is_ok(), "where the flows are not known, the name is looked for when it is needed");
+}

@@ -108,7 +108,7 @@ fn steps() -> [Exposed; 7] {
 
 fn load(yaml: &str) -> std::result::Result<Flow, Vec<String>> {
     let steps = steps();
-    let known = Known { targets: &TARGETS, steps: &steps };
+    let known = Known { targets: &TARGETS, steps: &steps, ..Known::default() };
     load_str(yaml, known).map_err(|found| found.iter().map(ToString::to_string).collect())
 }
 
@@ -292,7 +292,7 @@ fn calls_of_steps_are_checked_when_the_page_is_loaded() {
         "{ call: fail, undo: { call: take_back } }",
         &["4:34: steps.a.undo: `take_back` needs the argument `what`; args: { what: … }, which is text"],
     );
-    let known = Known { targets: &["users"], steps: &steps() };
+    let known = Known { targets: &["users"], steps: &steps(), ..Known::default() };
     let found = load_str("flow: a-shop\nsteps: { a: { call: take_back, args: { what: x } } }\nrespond: {}\n", known);
     let found: Vec<String> = found.unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(

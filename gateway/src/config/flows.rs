@@ -13,6 +13,14 @@ use super::problem::{Place, Problem};
 #[serde(transparent)]
 pub struct FlowPage(declare::FlowDoc);
 
+impl FlowPage {
+    /// Its name, where it has one.
+    #[must_use]
+    pub fn slug(&self) -> Option<&str> {
+        self.0.slug()
+    }
+}
+
 /// A flow is shown by its graph, on a page of its own.
 impl Serialize for FlowPage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

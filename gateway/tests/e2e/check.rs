@@ -223,3 +223,12 @@ async fn the_schema_has_every_key() {
     assert_eq!(schema["additionalProperties"], false, "unknown keys are wrong");
     assert_eq!(schema["required"], serde_json::json!(["listen", "routes"]));
 }
+
+#[tokio::test]
+async fn flows_name_flows_that_are_there() {
+    check(
+        &flow("      a: { flow: shopp }\n      b: { flow: shop }"),
+        &["6:18 steps.a.flow: no flow is called `shopp`; did you mean `shop`?"],
+    )
+    .await;
+}

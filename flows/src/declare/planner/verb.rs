@@ -139,7 +139,12 @@ impl Planner<'_> {
 
     /// Another flow, and the request it gets.
     fn asked(&mut self, of: Reader, written: &Written<'_>) -> Option<Asked> {
-        let slug = self.slug(&written.at(written.verb), written.value)?.to_owned();
+        let path = written.at(written.verb);
+        let slug = self.slug(&path, written.value)?.to_owned();
+        if let Some(flows) = self.known.flows.filter(|flows| !flows.contains(&&*slug)) {
+            let help = near(&slug, flows).or_else(|| Some(format!("add a flow `{slug}` to the page")));
+            self.problem(written.value.referenced, format!("{path}: no flow is called `{slug}`"), help);
+        }
         let with = get(&written.entries, "with").map(|tree| {
             let path = written.at("with");
             let entries = self.mapping(&path, tree, Some(&keys::WITH))?;
