@@ -198,3 +198,106 @@ mod told {
         assert_eq!((done.text(), done.outcome.failures[0].0.as_str()), ("upstream_status".into(), "b"));
     }
 }
+
+mod late {
+    use super::*;
+
+    #[step]
+    async fn items(_req: &Req) -> Result<Vec<String>> {
+        Ok(vec!["1".to_owned(), "2".to_owned(), "3".to_owned()])
+    }
+    #[step(timeout = "5ms")]
+    async fn hasty(item: &String, fx: &Fx<'_>) -> Result<String> {
+        Ok(fx.get(format!("price:/{item}")).await?.text()?.to_owned())
+    }
+    #[step]
+    async fn list(all: &[Option<String>]) -> Result<Response> {
+        Ok(Response::text(all.iter().map(|it| it.as_deref().unwrap_or("-")).collect::<String>()))
+    }
+    #[flow("hasty-items")]
+    async fn each(req: &Req) -> Response {
+        let items = items(req);
+        let all = each!(item in items, max 3, parallel 2: optional hasty(item));
+        list(all)
+    }
+
+    #[test]
+    fn each_item_has_its_own_time_from_when_its_turn_comes() {
+        let mut fake = Fake::new();
+        fake.on("GET price:/2").never();
+        fake.on("GET price:/").takes(ms(4)).body("x");
+        let done = run(&fake, &each());
+        assert_eq!((done.text(), done.elapsed()), ("x-x".into(), ms(8)));
+        let outcomes: Vec<_> = done
+            .timeline
+            .nodes
+            .iter()
+            .filter(|node| &*node.name == "hasty")
+            .map(|node| (node.end_ns, node.outcome))
+            .collect();
+        assert_eq!(
+            outcomes,
+            [(4_000_000, Outcome::Ok), (5_000_000, Outcome::Timeout), (8_000_000, Outcome::Ok)],
+            "the third begins when the first has ended"
+        );
+    }
+
+    #[step]
+    async fn read(fx: &Fx<'_>) -> Result<String> {
+        Ok(fx.get("cart:/").await?.text()?.to_owned())
+    }
+    #[step]
+    async fn three(a: &str, b: Option<&String>, c: &str) -> Result<Response> {
+        Ok(Response::text(format!("{a}{}{c}", b.map_or("-", |b| b))))
+    }
+    #[flow("one-in-the-air", calls_at_once = 1)]
+    async fn narrow(req: &Req) -> Response {
+        let a = post("slow");
+        #[optional]
+        #[timeout("5ms")]
+        let b = read();
+        let c = read();
+        three(a, b, c)
+    }
+
+    #[test]
+    fn who_follows_a_call_that_gave_up_in_the_queue_takes_its_place() {
+        let mut fake = Fake::new();
+        fake.on("POST slow:").takes(ms(10)).body("a");
+        fake.on("GET cart:").takes(ms(3)).body("c");
+        let done = run(&fake, &narrow());
+        assert_eq!((done.text(), done.elapsed(), done.calls.len()), ("a-c".into(), ms(13), 2));
+        assert_eq!(done.node("b.cart").unwrap().outcome, Outcome::Cancelled);
+        assert_eq!(done.journal.entries.len(), 2, "what was never sent has no entry");
+    }
+
+    #[step]
+    async fn undo(what: &str, fx: &Fx<'_>) -> Result<()> {
+        fx.delete(format!("{what}:/")).await?.ok()
+    }
+    #[flow("undone-late", deadline = "20ms")]
+    async fn undone(req: &Req) -> Response {
+        #[compensate(undo("a"))]
+        let a = post("a");
+        #[compensate(undo("b"))]
+        let b = post(a);
+        let c = get(b);
+        text(c)
+    }
+
+    #[test]
+    fn a_deadline_that_passes_while_undoing_stops_nothing() {
+        let mut fake = Fake::new();
+        fake.on("POST a:").takes(ms(5)).body("b");
+        fake.on("POST b:").takes(ms(5)).body("c");
+        fake.on("GET c:").takes(ms(5)).status(500);
+        fake.on("DELETE").takes(ms(30));
+        fake.deadline(ms(18));
+        let done = fake.run(&undone(), Req::get("/"));
+        assert_eq!((done.fail().unwrap().code, done.elapsed()), ("upstream_status", ms(75)));
+        let calls: Vec<_> = done.calls.iter().skip(3).map(|call| call.line.as_str()).collect();
+        assert_eq!((calls, done.outcome.stuck.is_none()), (vec!["DELETE b:/", "DELETE a:/"], true));
+        assert!(done.calls[3].call.deadline.is_some(), "each has its own time");
+        done.timeline.check().unwrap();
+    }
+}
