@@ -34,7 +34,7 @@ fn said(step: &Tree) -> Said {
     } else {
         get(step, "hedge").map(|after| Join::Hedge(text(after).and_then(crate::deadline::parse)))
     };
-    Said { idempotent: is("idempotent"), join }
+    Said { idempotent: is("idempotent"), rust: get(step, "call").is_some(), join }
 }
 
 fn get<'d>(tree: &'d Tree, key: &str) -> Option<&'d Tree> {
@@ -70,7 +70,7 @@ steps:
 ";
         let found = remarks(&serde_saphyr::from_str(page).unwrap());
         assert_eq!(found.allow, [Rule::RetriedWrite]);
-        assert_eq!(found.of("a"), Said { idempotent: true, join: Some(Join::Race) });
+        assert_eq!(found.of("a"), Said { idempotent: true, join: Some(Join::Race), ..Said::default() });
         assert_eq!(found.of("b").join, Some(Join::Hedge(Some(Duration::from_millis(80)))));
         assert_eq!((found.of("c").join, found.of("d").join), (Some(Join::Quorum), None));
         assert_eq!((found.of("e"), found.of("z")), (Said::default(), Said::default()));

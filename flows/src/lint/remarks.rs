@@ -20,6 +20,8 @@ pub struct Remarks {
 pub struct Said {
     /// Whether its writes are declared to be harmless when made twice.
     pub idempotent: bool,
+    /// It calls a step written in Rust, whatever that is called.
+    pub rust: bool,
     /// How its calls are joined, where not all of them count.
     pub join: Option<Join>,
 }

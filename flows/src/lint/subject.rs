@@ -45,7 +45,8 @@ impl Subject<'_> {
 
     pub(super) fn deed(&self, node: &GraphNode) -> Deed {
         match Self::verb(node) {
-            _ if !self.is_page() => Deed::Unknown,
+            // What a step written in Rust does stands in its code, whatever its name.
+            _ if !self.is_page() || self.said(node).rust => Deed::Unknown,
             "get" | "set" | "respond" => Deed::Reads,
             "put" | "delete" => Deed::WritesAlike,
             "post" | "patch" => Deed::Writes,

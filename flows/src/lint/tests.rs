@@ -129,6 +129,8 @@ fn zf004_retried_writes() {
     let declared = said("paid", Said { idempotent: true, ..Said::default() });
     let graph = page(&["paid = post() ->pay retry:2", "respond = respond(paid)"]);
     assert_eq!(found(&graph, &declared), [""; 0]);
+    let rust = said("paid", Said { rust: true, ..Said::default() });
+    assert_eq!(found(&graph, &rust), [""; 0], "a page may call a Rust step of any name");
     let finding = &lint(&graph, &Remarks::default())[0];
     assert_eq!(finding.message, "`post` is tried again only when it surely did not arrive");
 }
