@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::binary::{Gateway, HEAD};
 use crate::client::{Body, Client, ask};
 use crate::origin::{Origin, answer};
-use crate::support::{Guard, need, on_free_port};
+use crate::support::{Guard, eventually, need, on_free_port};
 
 const LARGE: u64 = 100 * 1024 * 1024;
 
@@ -115,13 +115,18 @@ async fn pages_of_nginx_pass_through() {
         let spoken = timeline.root().attr("network.protocol.version").expect("it is noted").to_string();
         assert_eq!(spoken, if version == Version::HTTP_2 { "2" } else { "1.1" });
     }
-    // Eight requests to nginx, one after the other, need one connection.
-    let log = std::fs::read_to_string(nginx.folder.path().join("connections.log")).expect("nginx has a log");
-    let mut connections: Vec<&str> =
-        log.lines().filter(|line| line.contains('/')).filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(connections.len(), 8, "{log}");
+    // Eight requests to nginx, one after the other, need one connection. It writes each down after its answer has gone out.
+    let file = nginx.folder.path().join("connections.log");
+    let mut connections: Vec<String> = eventually("nginx has noted eight requests", async || {
+        let log = std::fs::read_to_string(&file).expect("nginx has a log");
+        let lines = log.lines().filter(|line| line.contains('/'));
+        let noted: Vec<String> = lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+        (noted.len() >= 8).then_some(noted)
+    })
+    .await;
+    assert_eq!(connections.len(), 8, "{connections:?}");
     connections.dedup();
-    assert_eq!(connections.len(), 1, "{log}");
+    assert_eq!(connections.len(), 1, "{connections:?}");
 }
 
 #[tokio::test]
