@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -38,6 +38,7 @@ fn connector() -> HttpConnector {
 /// A whole answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    pub(crate) version: Version,
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -91,7 +92,12 @@ impl Client {
     pub(crate) async fn try_send(&self, request: Request<Body>) -> Option<Answer> {
         let (head, body) = self.begin(request).await?.into_parts();
         let body = timeout(PATIENCE, body.collect()).await.expect("the body ends in time").ok()?;
-        Some(Answer { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        Some(Answer {
+            version: head.version,
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.to_bytes(),
+        })
     }
 
     /// Sends a request that must be answered.
