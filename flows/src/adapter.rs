@@ -75,6 +75,15 @@ pub struct HttpAnswer {
     pub body: Bytes,
 }
 
+impl HttpAnswer {
+    /// How long it asks to be left alone: whole seconds of `Retry-After` (RFC 9110, section 10.2.3); a date is not read.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse::<u16>().ok()?;
+        Some(Duration::from_secs(u64::from(seconds)))
+    }
+}
+
 /// Where an effect is written to.
 #[derive(Clone, Debug)]
 pub struct Traced {

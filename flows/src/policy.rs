@@ -14,7 +14,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest `Retry-After` that is waited for; who asks for more is not asked again.
-const LONGEST_ASKED: Duration = Duration::from_secs(5);
+pub const LONGEST_ASKED: Duration = Duration::from_secs(5);
 
 /// Whether another try may succeed: the other system was not reached, broke off, was too slow, or said so itself
 /// (502, 503, 504). What the gateway refused is not tried again: the refusal is what protects the other system.

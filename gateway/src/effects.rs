@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use http::{Method, StatusCode};
 use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Priority, Refusal, Traced};
+use zerver_flows::policy::LONGEST_ASKED;
 use zerver_telemetry::clock::{Clock, Ticks};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::names::Name;
@@ -133,16 +134,6 @@ impl Drop for Judged<'_> {
 /// The longest first pause before a retry; each further one may be twice as long.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// The longest `Retry-After` that is waited for; who asks for more is not asked again.
-const LONGEST_ASKED: Duration = Duration::from_secs(5);
-
-/// How long an answer asks to be left alone: whole seconds of `Retry-After` (RFC 9110, section 10.2.3); a date is not read.
-fn asked_to_wait(answer: &Result<HttpAnswer, EffectError>) -> Duration {
-    let header = answer.as_ref().ok().and_then(|answer| answer.headers.get(http::header::RETRY_AFTER));
-    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    seconds.map_or(Duration::ZERO, Duration::from_secs)
-}
-
 impl Effects {
     /// Tries while another may help, the upstream's settings allow it, and its retry budget holds.
     ///
@@ -186,7 +177,10 @@ impl Effects {
                 Err(_) => false,
             };
             // A peer that asks for time gets it, where there is no other to go to.
-            let asked = if upstream.has_others() { Duration::ZERO } else { asked_to_wait(&answer) };
+            let asked = match &answer {
+                Ok(answer) if !upstream.has_others() => answer.retry_after().unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
             let in_time = asked <= LONGEST_ASKED && left.is_none_or(|left| asked < left);
             let leave =
                 (may_help && in_time && attempt < upstream.settings.tries).then(|| upstream.enter().ok()).flatten();

@@ -285,7 +285,7 @@ impl Judged {
     /// The failure that this answer is for the step.
     fn fail(&self, asked: &str, answer: &HttpAnswer) -> Fail {
         let detail = format!("{asked} answered {}", answer.status.as_u16());
-        let seconds = answer.headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let seconds = answer.retry_after().and_then(|wait| u16::try_from(wait.as_secs()).ok());
         let mapped = self.mapped.iter().find(|(status, ..)| *status == answer.status.as_u16());
         let fail = match mapped {
             Some((_, becomes, message)) => {

@@ -11,6 +11,7 @@ use zerver_telemetry::id::traceparent;
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Opening;
 
+use super::showing::ASK;
 use crate::admission::{self, Permit};
 use crate::error::Error;
 use crate::exchange::Exchange;
@@ -132,6 +133,8 @@ impl Proxying {
             let parent = traceparent(log.trace_id(), log.span_id(node), log.sampled());
             request.insert_header("traceparent", parent)?;
         }
+        // Its token is between the client and us.
+        request.remove_header(&ASK);
         if let Some(left) = exchange.time_left() {
             request.insert_header(TIME_LEFT, time_to_tell(left).to_string())?;
         }

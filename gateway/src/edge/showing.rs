@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::reply::Reply;
 
 /// The header that asks, with the token of `debug.token` as its value.
-const ASK: HeaderName = HeaderName::from_static("zerver-debug");
+pub(super) const ASK: HeaderName = HeaderName::from_static("zerver-debug");
 
 /// Whether a request asks to see itself and may. The header is taken off: the token is not for flows and upstreams.
 pub(super) fn asked(headers: &mut HeaderMap, plan: &Plan) -> bool {

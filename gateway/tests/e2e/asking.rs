@@ -27,7 +27,9 @@ flows:
       profile: {{ get: 'web:/profile', optional: true }}
       pin:     {{ get: 'web:/pin', sensitive: true, after: [profile] }}
     respond: {{ status: 201, headers: {{ set-cookie: 'a=b' }}, json: {{ hello: '${{user.name}}', pin: '${{pin.cents}}' }} }}
-routes: [{{ name: checkout, match: {{ path: /checkout }}, to: {{ flow: checkout }} }}]
+routes:
+  - {{ name: checkout, match: {{ path: /checkout }}, to: {{ flow: checkout }} }}
+  - {{ name: proxied, match: {{ path: /pin }}, to: {{ upstream: web }} }}
 ",
         origin.address
     ))
@@ -56,6 +58,10 @@ routes: [{{ name: checkout, match: {{ path: /checkout }}, to: {{ flow: checkout 
     let nodes = page["timeline"]["nodes"].as_array().expect("its nodes");
     assert!(["user", "profile", "pin", "respond"].iter().all(|name| nodes.iter().any(|node| node["name"] == *name)));
     assert!(!shown.text().contains("s3cr3t"));
+
+    // A proxied request cannot be shown; the origin's own assertion holds that the token stays here all the same.
+    let proxied = client.send(request("GET", gateway.address, "/pin", &[("zerver-debug", "hunter2")], "")).await;
+    assert_eq!((proxied.status, proxied.json()), (200, json!({ "cents": 990 })));
 
     let kept = gateway.timeline_of(&shown).await;
     assert_eq!(kept.trace_id.to_string(), page["timeline"]["trace_id"].as_str().expect("a text"), "it is its own");
