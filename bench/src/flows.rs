@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
+use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Retries, Traced};
 use zerver_flows::{BoundFlow, Engine, Env, Flow, Req};
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::event::Outcome;
@@ -37,7 +37,7 @@ impl Adapter for Instant {
     fn http<'a>(
         &'a self,
         call: HttpCall,
-        traced: Traced,
+        traced: Traced<'a>,
     ) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, EffectError>> + Send + 'a>> {
         drop((call, traced));
         Box::pin(std::future::ready(Ok(HttpAnswer { body: Bytes::from_static(b"1"), ..HttpAnswer::default() })))
@@ -74,6 +74,7 @@ struct Bench {
     calls: bool,
     step: Name,
     target: Name,
+    origin: Arc<str>,
 }
 
 /// Allocations of one run.
@@ -95,6 +96,7 @@ impl Bench {
             calls,
             step: names.intern("step"),
             target: names.intern("origin"),
+            origin: "origin".into(),
             recorder,
         }
     }
@@ -119,7 +121,9 @@ impl Bench {
     fn run_by_hand(&self, traced: bool) {
         let recording = self.begin();
         let Self { step, target, calls, .. } = *self;
-        let hands = Hands { log: &recording, adapter: self.engine.adapter(), step, target, traced, calls };
+        let (origin, retries) = (&self.origin, &Retries::default());
+        let adapter = self.engine.adapter();
+        let hands = Hands { log: &recording, adapter, step, target, origin, retries, traced, calls };
         let status = at_once(by_hand::run(hands, &Req::get("/"), self.steps)).map_or(500, |it| it.status.as_u16());
         self.finish(recording, status);
     }

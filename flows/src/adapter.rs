@@ -17,7 +17,7 @@ use zerver_telemetry::recorder::Log;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpCall {
     /// The named upstream, as the configuration declares it.
-    pub target: String,
+    pub target: Arc<str>,
     /// The method.
     pub method: Method,
     /// Path and query, beginning with `/`.
@@ -85,10 +85,10 @@ impl HttpAnswer {
 }
 
 /// Where an effect is written to.
-#[derive(Clone, Debug)]
-pub struct Traced {
+#[derive(Clone, Copy, Debug)]
+pub struct Traced<'r> {
     /// The request's log.
-    pub log: Log,
+    pub log: &'r Log,
     /// The effect's own node, open and parked in I/O. The adapter moves it through its states (permit queue, I/O)
     /// and notes what it learns (`peer`); the engine closes it.
     pub node: NodeId,
@@ -101,13 +101,13 @@ pub struct Traced {
     /// 1 for the step's first try, 2 for its second.
     pub attempt: u16,
     /// What is left of the request's retries.
-    pub retries: Retries,
+    pub retries: &'r Retries,
 }
 
 /// The retries of one request, of all its steps and calls together: so that a request with many calls does not multiply
-/// the load on what is already slow. Cheap to clone; clones share.
-#[derive(Clone, Debug)]
-pub struct Retries(Arc<AtomicU32>);
+/// the load on what is already slow.
+#[derive(Debug)]
+pub struct Retries(AtomicU32);
 
 impl Retries {
     /// The retries of one request.
@@ -118,11 +118,16 @@ impl Retries {
     pub fn spend(&self) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
+
+    /// As many as are left.
+    pub(crate) fn rest(&self) -> Self {
+        Self(AtomicU32::new(self.0.load(Relaxed)))
+    }
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self(Arc::new(AtomicU32::new(Self::PER_REQUEST)))
+        Self(AtomicU32::new(Self::PER_REQUEST))
     }
 }
 
@@ -196,7 +201,7 @@ pub trait Adapter: Send + Sync {
     ///
     /// # Cancel safety
     /// The future is dropped when nobody needs the answer any more; the connection must not go back into a pool then.
-    fn http<'a>(&'a self, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>>;
+    fn http<'a>(&'a self, call: HttpCall, traced: Traced<'a>) -> BoxFuture<'a, Result<HttpAnswer, EffectError>>;
 
     /// Whether a target of this name is declared.
     fn has_target(&self, name: &str) -> bool;

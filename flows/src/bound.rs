@@ -22,6 +22,8 @@ pub(crate) struct Bound {
     /// How long its first branch takes, and how often a second one may help: for hedges.
     pub(crate) pace: Pace,
     pub(crate) pool: Arc<Pool>,
+    /// The targets its steps are known to call.
+    targets: Box<[(Arc<str>, Name)]>,
 }
 
 /// How a node appears in timelines.
@@ -51,7 +53,13 @@ impl Bound {
             inner: nodes.iter().map(|node| node.inner.as_ref().map(|inner| Self::new(inner, names))).collect(),
             pace: Pace::default(),
             pool: Arc::default(),
+            targets: graph.targets().into_iter().map(|target| (target.into(), names.intern(target))).collect(),
             graph: Arc::clone(graph),
         })
+    }
+
+    /// A target that its steps are known to call, by its name.
+    pub(crate) fn target(&self, name: &str) -> Option<&(Arc<str>, Name)> {
+        self.targets.iter().find(|(text, _)| **text == *name)
     }
 }

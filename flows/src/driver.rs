@@ -94,7 +94,7 @@ impl Future for Drive<'_, '_> {
         let me = &mut *self;
         if me.registered.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             me.registered = Some(cx.waker().clone());
-            me.running().for_each(|step| me.run.cells[step].stamp.register(cx.waker()));
+            me.run.cells.register(cx.waker());
         }
         let mut now = me.run.shared.log.now();
         let stop = match me.turn(cx, &mut now) {
@@ -176,9 +176,6 @@ impl Drive<'_, '_> {
         let id = log.open(ready, opening.in_state(Cause::Worker, Name::NONE));
         let cell = &run.cells[step];
         cell.stamp.open(id);
-        if let Some(waker) = &self.registered {
-            cell.stamp.register(waker);
-        }
         self.started |= 1 << step;
         if node.optional && self.optional_until().is_some_and(|until| until <= now) {
             self.fail(step, now, too_late())?;
@@ -262,7 +259,10 @@ impl Drive<'_, '_> {
         let (run, cell) = (self.run, &self.run.cells[step]);
         let outcome = if wrote == Wrote::Slot { Outcome::Ok } else { Outcome::Skipped };
         if wrote == Wrote::Slot {
-            cell.wrote.store(run.shared.wrote.fetch_add(1, Relaxed) + 1, Relaxed);
+            // One task drives a run and all that is inside it: nobody else counts meanwhile.
+            let place = run.shared.wrote.load(Relaxed) + 1;
+            run.shared.wrote.store(place, Relaxed);
+            cell.wrote.store(place, Relaxed);
         }
         self.close(step, at, outcome, 0, Name::NONE);
         self.tally.ended(step, true);

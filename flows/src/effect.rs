@@ -80,7 +80,7 @@ impl<'r> Fx<'r> {
         let cell = self.cell();
         cell.attempt.fetch_add(1, Relaxed);
         cell.asked.store(0, Relaxed);
-        cell.calls.lock().clear();
+        cell.forget_calls();
     }
 
     /// Keeps what the step gave, for a run that shows it.

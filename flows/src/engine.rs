@@ -62,9 +62,14 @@ impl Shell for Engine {
         Box::pin(tokio::time::sleep(wait))
     }
 
-    fn http<'a>(&'a self, _: Key, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+    fn http<'a>(
+        &'a self,
+        _: &Key,
+        call: HttpCall,
+        traced: Traced<'a>,
+    ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
         if !self.adapter.has_target(&call.target) {
-            return Box::pin(std::future::ready(Err(EffectError::UnknownTarget(call.target))));
+            return Box::pin(std::future::ready(Err(EffectError::UnknownTarget(call.target.to_string()))));
         }
         self.adapter.http(call, traced)
     }

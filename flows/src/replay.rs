@@ -141,17 +141,18 @@ impl Shell for Past {
         self.time.timer(wait)
     }
 
-    fn http<'a>(&'a self, key: Key, call: HttpCall, _: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+    fn http<'a>(&'a self, key: &Key, call: HttpCall, _: Traced<'a>) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
         let asked = line(&call);
-        let Some(entry) = self.entries.lock().remove(&key) else {
+        let Some(entry) = self.entries.lock().remove(key) else {
+            let key = key.clone();
             let error = EffectError::BadCall(format!("{key}: {asked} is not in the journal"));
             self.drifts.lock().push(Drift::New { key, asked });
             return Box::pin(std::future::ready(Err(error)));
         };
         if entry.asked != asked {
-            self.drifts.lock().push(Drift::Changed { key, recorded: entry.asked, asked });
+            self.drifts.lock().push(Drift::Changed { key: key.clone(), recorded: entry.asked, asked });
         } else if entry.body_hash != hash(&call.body) {
-            self.drifts.lock().push(Drift::Body { key, asked });
+            self.drifts.lock().push(Drift::Body { key: key.clone(), asked });
         }
         let timer = self.time.timer(Duration::from_nanos(entry.took_ns));
         Box::pin(async move {

@@ -99,8 +99,13 @@ impl Shell for Resuming {
         self.live.timer(wait)
     }
 
-    fn http<'a>(&'a self, key: Key, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
-        match self.past(&key) {
+    fn http<'a>(
+        &'a self,
+        key: &Key,
+        call: HttpCall,
+        traced: Traced<'a>,
+    ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+        match self.past(key) {
             Some(Got::Http(answer)) => Box::pin(std::future::ready(Ok(answer))),
             Some(Got::Failed(error)) => Box::pin(std::future::ready(Err(error))),
             Some(Got::Cancelled | Got::Number(_)) | None => self.live.http(key, call, traced),

@@ -34,7 +34,12 @@ pub(crate) trait Shell: Send + Sync {
     fn timer(&self, wait: Duration) -> BoxFuture<'static, ()>;
 
     /// Performs a call; `key` says which of the run's effects it is.
-    fn http<'a>(&'a self, key: Key, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>>;
+    fn http<'a>(
+        &'a self,
+        key: &Key,
+        call: HttpCall,
+        traced: Traced<'a>,
+    ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>>;
 
     /// What effect `key` gave when it was recorded, for shells that do not ask the world for it: a moment in
     /// nanoseconds since the Unix epoch, or a decision.
@@ -344,7 +349,7 @@ impl Shared {
             unwinding: Mutex::default(),
             air: Air::new(self.air.at_once()),
             reads: Reads::default(),
-            retries: self.retries.clone(),
+            retries: self.retries.rest(),
             arena: Arena::default(),
             wrote: AtomicU32::new(0),
             inserted: AtomicU32::new(self.inserted.load(Relaxed)),

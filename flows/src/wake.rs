@@ -12,6 +12,8 @@ const NOBODY: u32 = u32::MAX;
 
 /// A waker for the future of one node: it notes the moment of the first wake since the last poll, then wakes whoever
 /// polls that future. A wake that was noted already reads no clock.
+///
+/// Wakes come from any thread. All else is done by the one task that polls the run, so its counters need no locked adds.
 #[derive(Debug)]
 pub(crate) struct Stamp {
     clock: Clock,
@@ -19,13 +21,10 @@ pub(crate) struct Stamp {
     at: AtomicU64,
     /// The node whose progress it was.
     by: AtomicU32,
-    /// Whom a wake leads to. A wake does not use it up: one that comes late, between the poll that it caused and the
-    /// next, would otherwise take away what the next one needs.
-    outer: Mutex<Option<Waker>>,
+    /// Whom a wake leads to.
+    leads: Leads,
     /// The node it belongs to, once that is open.
     node: AtomicU32,
-    /// The stamp of the step that this node is a part of: it is told who woke it.
-    tells: Option<Arc<Stamp>>,
     /// What the node's future has begun and not ended: calls, pauses, runs inside it.
     pending: AtomicU32,
     /// Those of them that are pauses.
@@ -36,29 +35,67 @@ pub(crate) struct Stamp {
     ended: AtomicU64,
 }
 
-impl Stamp {
-    pub(crate) fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self::with(clock, NOBODY, None))
+/// Whom the wakes of a stamp lead to.
+#[derive(Debug)]
+enum Leads {
+    /// The stamp of a run's step: to whoever drives the run.
+    Run(Arc<Driver>),
+    /// The stamp of a call: to whoever polls it; the step it is a part of is told who it was.
+    Call { polled_by: Mutex<Option<Waker>>, step: Arc<Stamp> },
+}
+
+/// Whoever drives a run, as its steps' stamps know it.
+///
+/// A wake does not use the waker up: one that comes late, between the poll that it caused and the next, would otherwise
+/// take away what the next one needs.
+#[derive(Debug, Default)]
+pub(crate) struct Driver(Mutex<Driving>);
+
+#[derive(Debug, Default)]
+struct Driving {
+    waker: Option<Waker>,
+    /// The stamp of the step that the run is inside of: it is told who woke it.
+    above: Option<Arc<Stamp>>,
+}
+
+impl Driver {
+    /// From now on the run is inside of the step that `above` belongs to.
+    pub(crate) fn belong_to(&self, above: &Arc<Stamp>) {
+        self.0.lock().above = Some(Arc::clone(above));
     }
 
-    /// A new one with the same clock.
-    pub(crate) fn another(&self) -> Arc<Self> {
-        Self::new(self.clock.clone())
+    /// Whose poll a wake leads to.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let before = self.0.lock().waker.replace(waker.clone());
+        // What goes with the last waker of a task may be anything: not under the lock.
+        drop(before);
+    }
+
+    /// From now on a wake leads to nobody.
+    pub(crate) fn forget(&self) {
+        let before = std::mem::take(&mut *self.0.lock());
+        drop(before);
+    }
+}
+
+impl Stamp {
+    /// The stamp of a step of a run.
+    pub(crate) fn of_step(clock: Clock, driver: &Arc<Driver>) -> Arc<Self> {
+        Arc::new(Self::with(clock, Leads::Run(Arc::clone(driver))))
     }
 
     /// The stamp of an effect, which tells the step's stamp who woke it.
-    pub(crate) fn of_effect(clock: Clock, node: NodeId, step: Arc<Stamp>) -> Arc<Self> {
-        Arc::new(Self::with(clock, u32::from(node.0), Some(step)))
+    pub(crate) fn of_effect(clock: Clock, step: Arc<Stamp>) -> Arc<Self> {
+        Arc::new(Self::with(clock, Leads::Call { polled_by: Mutex::new(None), step }))
     }
 
-    fn with(clock: Clock, node: u32, tells: Option<Arc<Stamp>>) -> Self {
+    fn with(clock: Clock, leads: Leads) -> Self {
         Self {
             clock,
             at: AtomicU64::new(0),
             by: AtomicU32::new(NOBODY),
-            outer: Mutex::new(None),
-            node: AtomicU32::new(node),
-            tells,
+            leads,
+            node: AtomicU32::new(NOBODY),
             pending: AtomicU32::new(0),
             timers: AtomicU32::new(0),
             writes: AtomicU32::new(0),
@@ -67,38 +104,44 @@ impl Stamp {
     }
 
     /// As if it were new. Nobody else holds it.
-    pub(crate) fn renew(&mut self) {
-        *self.at.get_mut() = 0;
-        *self.by.get_mut() = NOBODY;
-        *self.outer.get_mut() = None;
-        *self.node.get_mut() = NOBODY;
-        self.tells = None;
-        *self.pending.get_mut() = 0;
-        *self.timers.get_mut() = 0;
-        *self.writes.get_mut() = 0;
-        *self.ended.get_mut() = 0;
+    pub(crate) fn renew(&self) {
+        self.at.store(0, Ordering::Relaxed);
+        self.by.store(NOBODY, Ordering::Relaxed);
+        self.node.store(NOBODY, Ordering::Relaxed);
+        self.pending.store(0, Ordering::Relaxed);
+        self.timers.store(0, Ordering::Relaxed);
+        self.writes.store(0, Ordering::Relaxed);
+        self.ended.store(0, Ordering::Relaxed);
     }
 
-    /// From now on it is that of a part of `step`. Nobody else holds it.
-    pub(crate) fn belong_to(&mut self, step: &Arc<Stamp>) {
-        self.tells = Some(Arc::clone(step));
-    }
-
-    /// Whose poll a wake leads to.
+    /// Whose poll a wake leads to, for the stamp of a call; the steps of a run have their driver.
     pub(crate) fn register(&self, outer: &Waker) {
-        let mut known = self.outer.lock();
+        let Leads::Call { polled_by, .. } = &self.leads else { return };
+        let mut known = polled_by.lock();
         if known.as_ref().is_none_or(|known| !known.will_wake(outer)) {
             let before = known.replace(outer.clone());
-            // What goes with the last waker of a task may be anything: not under the lock.
             drop(known);
             drop(before);
         }
     }
 
-    /// From now on a wake leads to nobody.
-    pub(crate) fn forget(&self) {
-        let before = self.outer.lock().take();
-        drop(before);
+    /// The waker that wakes lead to, and the stamp that is told.
+    fn leads(&self) -> (Option<Waker>, Option<Arc<Stamp>>) {
+        match &self.leads {
+            Leads::Run(driver) => {
+                let driving = driver.0.lock();
+                (driving.waker.clone(), driving.above.clone())
+            }
+            Leads::Call { polled_by, step } => (polled_by.lock().clone(), Some(Arc::clone(step))),
+        }
+    }
+
+    /// The stamp of what it is a part of.
+    fn above(&self) -> Option<Arc<Stamp>> {
+        match &self.leads {
+            Leads::Run(driver) => driver.0.lock().above.clone(),
+            Leads::Call { step, .. } => Some(Arc::clone(step)),
+        }
     }
 
     /// Whether it was woken since [`Stamp::take`].
@@ -108,6 +151,9 @@ impl Stamp {
 
     /// The first wake since the last call, and forgets it.
     pub(crate) fn take(&self) -> Option<(Ticks, Option<NodeId>)> {
+        if !self.is_woken() {
+            return None;
+        }
         let at = self.at.swap(0, Ordering::AcqRel);
         let by = self.by.swap(NOBODY, Ordering::AcqRel);
         (at != 0).then(|| (Ticks(at), node(by)))
@@ -138,14 +184,14 @@ impl Stamp {
 
     /// Its future waits for one thing more.
     pub(crate) fn begin(&self, timer: bool) {
-        self.pending.fetch_add(1, Ordering::Relaxed);
-        self.timers.fetch_add(u32::from(timer), Ordering::Relaxed);
+        add(&self.pending, 1);
+        add(&self.timers, u32::from(timer));
     }
 
     /// Its future waits for one thing less.
     pub(crate) fn done(&self, timer: bool) {
-        self.pending.fetch_sub(1, Ordering::Relaxed);
-        self.timers.fetch_sub(u32::from(timer), Ordering::Relaxed);
+        take_off(&self.pending, 1);
+        take_off(&self.timers, u32::from(timer));
     }
 
     /// Calls that change something and may have reached their target.
@@ -155,14 +201,12 @@ impl Stamp {
 
     /// One more of them, or one less: for this node and, when to make its calls twice does harm, for those it is a part of.
     pub(crate) fn count_write(&self, sent: bool, harmless: bool) {
-        let mut stamp = Some(self);
-        while let Some(this) = stamp {
-            if sent {
-                this.writes.fetch_add(1, Ordering::Relaxed);
-            } else {
-                this.writes.fetch_sub(1, Ordering::Relaxed);
-            }
-            stamp = this.tells.as_deref().filter(|_| !harmless);
+        let count = if sent { add } else { take_off };
+        count(&self.writes, 1);
+        let mut above = if harmless { None } else { self.above() };
+        while let Some(stamp) = above {
+            count(&stamp.writes, 1);
+            above = stamp.above();
         }
     }
 
@@ -186,21 +230,32 @@ impl Wake for Stamp {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // A read that writes: whoever takes the note away afterwards sees all that led to this wake.
-        if self.at.fetch_or(0, Ordering::AcqRel) == 0 {
-            let now = self.clock.now();
+        let first = (self.at.fetch_or(0, Ordering::AcqRel) == 0).then(|| self.clock.now());
+        if let Some(now) = first {
             self.note(now, None);
-            // The step above learns which of its parts it was; its own waker, called below, then finds itself woken.
-            let mut below = self;
-            while let Some(above) = &below.tells {
-                above.note(now, below.node());
-                below = above;
+        }
+        // Only now: whoever is registered from here on finds the note.
+        let (waker, mut above) = self.leads();
+        if let Some(now) = first {
+            let mut below = self.node();
+            while let Some(stamp) = above {
+                stamp.note(now, below);
+                (below, above) = (stamp.node(), stamp.above());
             }
         }
-        let outer = self.outer.lock().clone();
-        if let Some(outer) = outer {
-            outer.wake();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
+}
+
+/// Counts of the one task that polls a run.
+fn add(count: &AtomicU32, by: u32) {
+    count.store(count.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+}
+
+fn take_off(count: &AtomicU32, by: u32) {
+    count.store(count.load(Ordering::Relaxed) - by, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -211,8 +266,9 @@ mod tests {
     #[test]
     fn the_first_wake_counts_and_says_who() {
         let clock = Clock::manual();
-        let step = Stamp::new(clock.clone());
-        let effect = Stamp::of_effect(clock.clone(), NodeId(7), Arc::clone(&step));
+        let step = Stamp::of_step(clock.clone(), &Arc::default());
+        let effect = Stamp::of_effect(clock.clone(), Arc::clone(&step));
+        effect.open(NodeId(7));
         effect.register(&Waker::from(Arc::clone(&step)));
         assert_eq!(step.take(), None);
         let first = clock.now();
@@ -235,16 +291,17 @@ mod tests {
         }
         let task = Arc::new(Count::default());
         let wakes = || task.0.load(Ordering::Relaxed);
-        let step = Stamp::new(Clock::manual());
-        step.register(&Waker::from(Arc::clone(&task)));
+        let driver = Arc::new(Driver::default());
+        let step = Stamp::of_step(Clock::manual(), &driver);
+        driver.register(&Waker::from(Arc::clone(&task)));
         Waker::from(Arc::clone(&step)).wake();
         assert!(step.take().is_some());
         // Another thread noted that wake, and only now gets to wake the task, for nothing.
-        step.outer.lock().clone().unwrap().wake();
+        step.leads().0.unwrap().wake();
         assert_eq!((step.take(), wakes()), (None, 2));
         Waker::from(Arc::clone(&step)).wake();
         assert_eq!((step.is_woken(), wakes()), (true, 3), "the next wake gets through");
-        step.forget();
+        driver.forget();
         Waker::from(Arc::clone(&step)).wake();
         assert_eq!(wakes(), 3, "a wake of a run that is over leads nowhere");
     }

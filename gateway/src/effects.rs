@@ -34,9 +34,9 @@ impl Effects {
     }
 
     /// One call: a seat, a peer, and tries while they may help.
-    async fn call(&self, call: HttpCall, traced: Traced) -> Result<HttpAnswer, EffectError> {
+    async fn call(&self, call: HttpCall, traced: Traced<'_>) -> Result<HttpAnswer, EffectError> {
         let upstream =
-            self.upstreams.get(&call.target).ok_or_else(|| EffectError::UnknownTarget(call.target.clone()))?;
+            self.upstreams.get(&*call.target).ok_or_else(|| EffectError::UnknownTarget(call.target.to_string()))?;
         let Traced { log, node, .. } = &traced;
         let broken = |refused: Refused| {
             log.attr_text(*node, self.keys.breaker, refused.state.as_str());
@@ -142,7 +142,7 @@ impl Effects {
         &self,
         upstream: &Upstream,
         call: &HttpCall,
-        traced: &Traced,
+        traced: &Traced<'_>,
         mut pass: Pass,
     ) -> Result<HttpAnswer, EffectError> {
         let Traced { log, node: first, parent, name, occurrence, attempt: begun, retries } = traced;
@@ -227,7 +227,7 @@ impl Effects {
 }
 
 impl Adapter for Effects {
-    fn http<'a>(&'a self, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+    fn http<'a>(&'a self, call: HttpCall, traced: Traced<'a>) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
         self.call(call, traced).boxed()
     }
 

@@ -56,10 +56,22 @@ impl TraceContext {
     }
 }
 
-/// Writes the `traceparent` value that a call to another service carries.
+/// Writes the `traceparent` value that a call to another service carries: ASCII, without allocating.
 #[must_use]
-pub fn traceparent(trace_id: TraceId, span: SpanId, sampled: bool) -> String {
-    format!("00-{trace_id}-{span}-{:02x}", u8::from(sampled))
+pub fn traceparent(trace_id: TraceId, span: SpanId, sampled: bool) -> [u8; 55] {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write_hex(&mut text[3..35], &trace_id.0.to_be_bytes());
+    write_hex(&mut text[36..52], &span.0.to_be_bytes());
+    text[54] += u8::from(sampled);
+    text
+}
+
+fn write_hex(text: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
+    }
 }
 
 /// Reads exactly `digits` lower-case hexadecimal digits.
@@ -200,7 +212,7 @@ mod tests {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let context = TraceContext::parse(text).unwrap();
         assert!(context.sampled);
-        assert_eq!(traceparent(context.trace_id, context.parent.unwrap(), context.sampled), text);
+        assert_eq!(&traceparent(context.trace_id, context.parent.unwrap(), context.sampled), text.as_bytes());
     }
 
     #[test]

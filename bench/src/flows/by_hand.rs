@@ -20,6 +20,8 @@ pub(super) struct Hands<'h> {
     pub(super) adapter: &'h dyn Adapter,
     pub(super) step: Name,
     pub(super) target: Name,
+    pub(super) origin: &'h std::sync::Arc<str>,
+    pub(super) retries: &'h Retries,
     /// Whether steps and calls are written to the timeline, as a flow writes them.
     pub(super) traced: bool,
     /// Whether the middle steps make a call each.
@@ -95,10 +97,10 @@ impl Hands<'_> {
             let opening = Opening::running(name, NodeKind::Effect, step).in_state(Cause::Io, name);
             node = log.open(log.now(), opening);
             let trace = traceparent(log.trace_id(), log.span_id(node), log.sampled());
-            headers.insert("traceparent", HeaderValue::from_str(&trace)?);
+            headers.insert("traceparent", HeaderValue::from_bytes(&trace)?);
         }
         let call = HttpCall {
-            target: "origin".to_owned(),
+            target: std::sync::Arc::clone(self.origin),
             method: Method::GET,
             path_and_query: "/item".to_owned(),
             headers,
@@ -107,15 +109,7 @@ impl Hands<'_> {
             idempotency_key: None,
             priority: zerver_flows::adapter::Priority::default(),
         };
-        let traced = Traced {
-            log: log.clone(),
-            node,
-            parent: step,
-            name,
-            occurrence: 1,
-            attempt: 1,
-            retries: Retries::default(),
-        };
+        let traced = Traced { log, node, parent: step, name, occurrence: 1, attempt: 1, retries: self.retries };
         let answer = self.adapter.http(call, traced).await?;
         if self.traced {
             log.close(log.now(), node, Outcome::Ok, answer.status.as_u16(), Name::NONE);

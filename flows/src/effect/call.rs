@@ -1,6 +1,7 @@
 //! A call as a step builds it: method, target, headers, body, and what its answer's status means.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +14,12 @@ use zerver_telemetry::event::NodeId;
 use zerver_telemetry::id::traceparent;
 
 use super::Fx;
+use super::flight::Flight;
 use crate::adapter::{EffectError, HttpCall};
 use crate::deadline::earlier;
 use crate::journal::Key;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl<'r> Fx<'r> {
     /// Begins a GET of `target:/path?query`.
@@ -51,7 +55,7 @@ impl<'r> Fx<'r> {
     /// Begins a call with any method.
     #[must_use = "a call is made when it is awaited"]
     pub fn call(&self, method: Method, to: impl AsRef<str>) -> Call<'r> {
-        Call {
+        Call(Flight::of(Asked {
             fx: *self,
             key: self.run.key(self.step),
             method,
@@ -62,7 +66,7 @@ impl<'r> Fx<'r> {
             judged: Judged::default(),
             fresh: false,
             wrong: None,
-        }
+        }))
     }
 }
 
@@ -87,7 +91,11 @@ pub fn segment(text: &str) -> String {
 /// A call that has not been made yet; awaiting it makes it.
 #[derive(Debug)]
 #[must_use = "a call is made when it is awaited"]
-pub struct Call<'r> {
+pub struct Call<'r>(pub(super) Box<Flight<'r>>);
+
+/// What a call asks for.
+#[derive(Debug)]
+pub(super) struct Asked<'r> {
     pub(super) fx: Fx<'r>,
     pub(super) key: Key,
     method: Method,
@@ -111,23 +119,28 @@ pub(super) struct Judged {
 }
 
 impl<'r> Call<'r> {
+    fn asked(&mut self) -> &mut Asked<'r> {
+        &mut self.0.asked
+    }
+
     /// Sets a header.
     pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
         match (name.parse::<HeaderName>(), HeaderValue::from_str(value.as_ref())) {
             (Ok(name), Ok(value)) => {
-                self.headers.insert(name, value);
+                self.asked().headers.insert(name, value);
             }
-            _ => self.wrong = Some(format!("HTTP does not allow this name or value of header `{name}`")),
+            _ => self.asked().wrong = Some(format!("HTTP does not allow this name or value of header `{name}`")),
         }
         self
     }
 
     /// Adds a query parameter, encoded.
     pub fn query(mut self, name: &str, value: impl AsRef<str>) -> Self {
-        self.to.push(if self.to.contains('?') { '&' } else { '?' });
-        self.to.push_str(&segment(name));
-        self.to.push('=');
-        self.to.push_str(&segment(value.as_ref()));
+        let to = &mut self.asked().to;
+        to.push(if to.contains('?') { '&' } else { '?' });
+        to.push_str(&segment(name));
+        to.push('=');
+        to.push_str(&segment(value.as_ref()));
         self
     }
 
@@ -135,46 +148,48 @@ impl<'r> Call<'r> {
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => {
-                self.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-                self.body = body.into();
+                self.asked().headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+                self.asked().body = body.into();
             }
-            Err(error) => self.wrong = Some(format!("the body cannot be written as JSON: {error}")),
+            Err(error) => self.asked().wrong = Some(format!("the body cannot be written as JSON: {error}")),
         }
         self
     }
 
     /// Sends these bytes.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
+        self.asked().body = body.into();
         self
     }
 
     /// Gives the answer at most this long; the step's and the flow's own deadline hold all the same.
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.timeout = Some(time);
+        self.asked().timeout = Some(time);
         self
     }
 
     /// Takes an answer of status 400 and above for an answer, not for a failure.
     pub fn any_status(mut self) -> Self {
-        self.judged.any = true;
+        self.asked().judged.any = true;
         self
     }
 
     /// When the answer has this status, the step fails with status `becomes` and this text for the client, in place of
     /// 502: `fx.get(…).on_status(404, 404, "no such cart")`. A status outside 400..=599 becomes 500.
     pub fn on_status(mut self, status: u16, becomes: u16, message: &'static str) -> Self {
-        self.judged.mapped.push((status, becomes, message));
+        self.asked().judged.mapped.push((status, becomes, message));
         self
     }
 
     /// Makes the call even when an identical GET of this request is in the air, whose answer it would share otherwise:
     /// for asking whether something has changed.
     pub fn fresh(mut self) -> Self {
-        self.fresh = true;
+        self.asked().fresh = true;
         self
     }
+}
 
+impl Asked<'_> {
     /// The call with everything that goes with it, for the adapter; its effect's node is `node`.
     pub(super) fn prepare(&mut self, node: NodeId, now: Ticks) -> HttpCall {
         let (run, cell, log) = (self.fx.run, self.fx.cell(), &self.fx.run.shared.log);
@@ -189,11 +204,11 @@ impl<'r> Call<'r> {
             })
         });
         let trace = traceparent(log.trace_id(), log.span_id(node), log.sampled());
-        headers.insert("traceparent", HeaderValue::from_str(&trace).expect("a traceparent is hex and dashes"));
+        headers.insert(TRACEPARENT, HeaderValue::from_bytes(&trace).expect("a traceparent is hex and dashes"));
         let own = self.timeout.map(|by| run.shared.clock.after(now, by));
         let (target, path) = self.to.split_once(':').unwrap_or_default();
         HttpCall {
-            target: target.to_owned(),
+            target: run.bound.target(target).map_or_else(|| target.into(), |(text, _)| Arc::clone(text)),
             path_and_query: path.to_owned(),
             method: self.method.clone(),
             headers,
@@ -234,7 +249,7 @@ impl<'r> Call<'r> {
 }
 
 /// What identical calls have in common.
-impl Hash for Call<'_> {
+impl Hash for Asked<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (&self.method, &self.to).hash(state);
         for (name, value) in &self.headers {

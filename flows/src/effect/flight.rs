@@ -12,12 +12,12 @@ use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Opening;
 
-use super::call::Judged;
-use super::{Answer, Call, Fx};
+use super::call::{Asked, Judged};
+use super::{Answer, Call};
 use crate::adapter::{EffectError, HttpAnswer, Traced};
 use crate::air::Ticket;
 use crate::exit::{Fail, Result};
-use crate::journal::{Entry, Got, Key, hash};
+use crate::journal::{Entry, Got, hash};
 use crate::reads::{Found, Role};
 use crate::wake::Stamp;
 
@@ -26,28 +26,17 @@ impl<'r> IntoFuture for Call<'r> {
     type IntoFuture = Effect<'r>;
 
     fn into_future(self) -> Effect<'r> {
-        Effect(State::Asked(self))
+        Effect(Some(self.0))
     }
 }
 
 /// A call in the air. It begins with its first poll and ends, cancelled, when it is dropped.
 #[must_use = "a call is made when it is awaited"]
-pub struct Effect<'r>(State<'r>);
+pub struct Effect<'r>(Option<Box<Flight<'r>>>);
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a call is a local of its step until it flies; a box would be one allocation more"
-)]
-enum State<'r> {
-    Asked(Call<'r>),
-    Flying(Box<Flight<'r>>),
-    Ended,
-}
-
-struct Flight<'r> {
-    fx: Fx<'r>,
-    key: Key,
-    call: Call<'r>,
+/// A call from its making to its end: one allocation, which does not move.
+pub(super) struct Flight<'r> {
+    pub(super) asked: Asked<'r>,
     body_hash: u64,
     node: NodeId,
     name: Name,
@@ -64,6 +53,8 @@ struct Flight<'r> {
 
 /// Where a call is on its way.
 enum Stage<'r> {
+    /// Nobody has awaited it yet.
+    Asked,
     /// It waits for an identical call's answer.
     Following,
     /// It waits until the request has fewer calls in the air.
@@ -73,53 +64,58 @@ enum Stage<'r> {
     Over,
 }
 
-impl<'r> Call<'r> {
+impl<'r> Flight<'r> {
+    pub(super) fn of(asked: Asked<'r>) -> Box<Self> {
+        let stamp = Stamp::of_effect(asked.fx.run.shared.clock.clone(), Arc::clone(&asked.fx.cell().stamp));
+        Box::new(Self {
+            asked,
+            body_hash: 0,
+            node: NodeId::ROOT,
+            name: Name::NONE,
+            place: (1, 1),
+            began: Ticks(0),
+            waker: Waker::from(Arc::clone(&stamp)),
+            stamp,
+            stage: Stage::Asked,
+            leads: false,
+            timer: None,
+        })
+    }
+
     /// Opens the effect's node and sends the call on its way.
-    fn launch(self) -> std::result::Result<Flight<'r>, EffectError> {
-        let (shared, cell) = (&self.fx.run.shared, self.fx.cell());
+    fn launch(&mut self) -> std::result::Result<(), EffectError> {
+        let fx = self.asked.fx;
+        let (run, shared, cell) = (fx.run, &fx.run.shared, fx.cell());
         let log = &shared.log;
+        let target = self.asked.target()?;
+        let name = run.bound.target(target).map_or_else(|| log.name(target), |(_, name)| *name);
         let now = log.now();
-        let name = log.name(self.target()?);
         let (occurrence, attempt) = (cell.occurrence(name), cell.attempt.load(Relaxed));
         let opening = Opening::running(name, NodeKind::Effect, cell.node()).in_state(Cause::Io, name);
         let node = log.open(now, Opening { occurrence, attempt, ..opening });
-        let stamp = Stamp::of_effect(shared.clock.clone(), node, Arc::clone(&cell.stamp));
+        self.stamp.open(node);
         cell.latest_call.store(node.0, Relaxed);
         cell.stamp.begin(false);
-        let mut flight = Flight {
-            fx: self.fx,
-            key: self.key.clone(),
-            timer: self.timeout.map(|time| shared.shell.timer(time)),
-            call: self,
-            body_hash: 0,
-            node,
-            name,
-            place: (occurrence, attempt),
-            began: now,
-            waker: Waker::from(Arc::clone(&stamp)),
-            stamp,
-            stage: Stage::Following,
-            leads: false,
-        };
-        if flight.call.is_shared() {
-            match shared.reads.join(&flight.call, node, &flight.waker) {
-                Role::Leads => flight.leads = true,
+        (self.node, self.name, self.place) = (node, name, (occurrence, attempt));
+        self.timer = self.asked.timeout.map(|time| shared.shell.timer(time));
+        self.stage = Stage::Following;
+        if self.asked.is_shared() {
+            match shared.reads.join(&self.asked, node, &self.waker) {
+                Role::Leads => self.leads = true,
                 Role::Follows(leader) => {
                     log.state(now, node, Cause::Lock, name, Some(leader));
                     log.attr_bool(node, log.name("shared"), true);
-                    return Ok(flight);
+                    return Ok(());
                 }
             }
         }
-        flight.queue(now);
-        Ok(flight)
+        self.queue(now);
+        Ok(())
     }
-}
 
-impl Flight<'_> {
     /// Goes into the air, or waits for room there.
     fn queue(&mut self, now: Ticks) {
-        let shared = &self.fx.run.shared;
+        let shared = &self.asked.fx.run.shared;
         match shared.air.enter(&self.waker) {
             Ok(()) => self.fly(now),
             Err(ticket) => {
@@ -132,25 +128,25 @@ impl Flight<'_> {
 
     /// Hands the call to the adapter.
     fn fly(&mut self, now: Ticks) {
-        let (shared, cell) = (&self.fx.run.shared, self.fx.cell());
+        let fx = self.asked.fx;
+        let (shared, cell) = (&fx.run.shared, fx.cell());
         self.began = now;
-        let call = self.call.prepare(self.node, now);
+        let call = self.asked.prepare(self.node, now);
         if shared.journal.is_some() {
             self.body_hash = hash(&call.body);
         }
         let (occurrence, attempt) = self.place;
-        let retries = shared.retries.clone();
-        let (log, node, name, parent) = (shared.log.clone(), self.node, self.name, cell.node());
+        let (log, retries, node, name, parent) = (&shared.log, &shared.retries, self.node, self.name, cell.node());
         let traced = Traced { log, node, parent, name, occurrence, attempt, retries };
-        if self.call.writes() {
-            cell.stamp.count_write(true, self.fx.is_idempotent());
+        if self.asked.writes() {
+            cell.stamp.count_write(true, fx.is_idempotent());
         }
-        self.stage = Stage::Flying(shared.shell.http(self.key.clone(), call, traced));
+        self.stage = Stage::Flying(shared.shell.http(&self.asked.key, call, traced));
     }
 
     /// Waits for what it waits for.
     fn poll(&mut self) -> Poll<std::result::Result<HttpAnswer, EffectError>> {
-        let shared = &self.fx.run.shared;
+        let shared = &self.asked.fx.run.shared;
         let mut cx = Context::from_waker(&self.waker);
         match &mut self.stage {
             Stage::Following => match shared.reads.poll(self.node) {
@@ -177,7 +173,7 @@ impl Flight<'_> {
                     return Poll::Ready(got);
                 }
             }
-            Stage::Over => {}
+            Stage::Asked | Stage::Over => {}
         }
         match self.timer.as_mut().map(|timer| timer.as_mut().poll(&mut cx)) {
             Some(Poll::Ready(())) => Poll::Ready(Err(EffectError::Timeout)),
@@ -190,25 +186,24 @@ impl Future for Effect<'_> {
     type Output = Result<Answer>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.0, State::Asked(_)) {
-            let State::Asked(call) = std::mem::replace(&mut self.0, State::Ended) else { unreachable!("just matched") };
-            match call.launch() {
-                Ok(flight) => self.0 = State::Flying(Box::new(flight)),
-                Err(error) => return Poll::Ready(Err(Fail::from_effect(&error).into())),
-            }
-        }
-        let State::Flying(flight) = &mut self.0 else {
+        let Some(flight) = &mut self.0 else {
             return Poll::Ready(Err(Fail::internal("polled_again", "an effect was polled after its end").into()));
         };
         flight.stamp.register(cx.waker());
         let woken = flight.stamp.take();
+        if matches!(flight.stage, Stage::Asked) {
+            if let Err(error) = flight.launch() {
+                self.0 = None;
+                return Poll::Ready(Err(Fail::from_effect(&error).into()));
+            }
+        }
         let Poll::Ready(got) = flight.poll() else {
             return Poll::Pending;
         };
         // What ended it is what woke it: its end is that moment, and not the later one at which a worker saw it.
-        let at = woken.map_or_else(|| flight.fx.run.shared.log.now(), |(at, _)| at);
+        let at = woken.map_or_else(|| flight.asked.fx.run.shared.log.now(), |(at, _)| at);
         let answer = flight.land(at, got);
-        self.0 = State::Ended;
+        self.0 = None;
         Poll::Ready(answer)
     }
 }
@@ -216,8 +211,8 @@ impl Future for Effect<'_> {
 impl Flight<'_> {
     /// Closes the node and makes the step's answer.
     fn land(&mut self, at: Ticks, got: std::result::Result<HttpAnswer, EffectError>) -> Result<Answer> {
-        let log = &self.fx.run.shared.log;
-        let is_failure = |answer: &HttpAnswer| !self.call.judged.any && answer.status.as_u16() >= 400;
+        let log = &self.asked.fx.run.shared.log;
+        let is_failure = |answer: &HttpAnswer| !self.asked.judged.any && answer.status.as_u16() >= 400;
         let (outcome, status, error) = match &got {
             Ok(answer) if is_failure(answer) => (Outcome::Error, answer.status.as_u16(), Some("upstream_status")),
             Ok(answer) => (Outcome::Ok, answer.status.as_u16(), None),
@@ -226,53 +221,53 @@ impl Flight<'_> {
             Err(error) => (Outcome::Error, 0, Some(error.code())),
         };
         // Whoever waits longer than this one did makes the call anew, as when this one had been cancelled.
-        let impatient = || self.call.timeout.is_some() || self.fx.cell().due().is_some();
+        let impatient = || self.asked.timeout.is_some() || self.asked.fx.cell().due().is_some();
         if self.leads && !(matches!(got, Err(EffectError::Timeout)) && impatient()) {
-            self.fx.run.shared.reads.land(self.node, &got);
+            self.asked.fx.run.shared.reads.land(self.node, &got);
             self.leads = false;
         }
-        if self.call.writes() && matches!(got, Err(EffectError::Connect(_) | EffectError::Refused(_))) {
+        if self.asked.writes() && matches!(got, Err(EffectError::Connect(_) | EffectError::Refused(_))) {
             // Nothing was sent, so nothing was changed.
-            self.fx.cell().stamp.count_write(false, self.fx.is_idempotent());
+            self.asked.fx.cell().stamp.count_write(false, self.asked.fx.is_idempotent());
         }
         self.end(at, outcome, status, error.map_or(Name::NONE, |error| log.name(error)), || match &got {
             Ok(answer) => Got::Http(answer.clone()),
             Err(error) => Got::Failed(error.clone()),
         });
         match got {
-            Ok(answer) if !self.call.judged.any && answer.status.as_u16() >= 400 => {
-                Err(self.call.judged.fail(&self.call.line(), &answer).into())
+            Ok(answer) if !self.asked.judged.any && answer.status.as_u16() >= 400 => {
+                Err(self.asked.judged.fail(&self.asked.line(), &answer).into())
             }
             Ok(HttpAnswer { status, headers, body }) => {
-                let (method, to) = self.call.take_asked();
+                let (method, to) = self.asked.take_asked();
                 Ok(Answer { status, headers, body, method, to })
             }
             Err(error) => {
                 let fail = Fail::from_effect(&error);
-                let detail = format!("{}: {error}", self.call.line());
+                let detail = format!("{}: {error}", self.asked.line());
                 Err(fail.with_detail(detail).into())
             }
         }
     }
 
     fn end(&mut self, at: Ticks, outcome: Outcome, status: u16, error: Name, got: impl FnOnce() -> Got) {
-        let shared = &self.fx.run.shared;
+        let shared = &self.asked.fx.run.shared;
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         match &stage {
             Stage::Queued(ticket) => shared.air.give_up(*ticket),
             Stage::Flying(_) => shared.air.leave(),
-            Stage::Following | Stage::Over => {}
+            Stage::Asked | Stage::Following | Stage::Over => {}
         }
         if self.leads || matches!(stage, Stage::Following) {
             shared.reads.leave(self.node);
         }
         shared.log.close(at, self.node, outcome, status, error);
-        self.fx.cell().stamp.done(false);
+        self.asked.fx.cell().stamp.done(false);
         // What was never sent, because another call's answer was there for it, is not in the journal either.
         if let (Some(journal), Stage::Flying(_)) = (&shared.journal, &stage) {
             journal.push(Entry {
-                key: self.key.clone(),
-                asked: self.call.line(),
+                key: self.asked.key.clone(),
+                asked: self.asked.line(),
                 body_hash: self.body_hash,
                 took_ns: shared.clock.nanos_between(self.began, at),
                 got: got(),
@@ -300,8 +295,8 @@ impl Judged {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        if !matches!(self.stage, Stage::Over) {
-            let at = self.fx.run.moment(self.fx.step);
+        if !matches!(self.stage, Stage::Asked | Stage::Over) {
+            let at = self.asked.fx.run.moment(self.asked.fx.step);
             self.end(at, Outcome::Cancelled, 0, Name::NONE, || Got::Cancelled);
         }
     }
@@ -309,10 +304,24 @@ impl Drop for Flight<'_> {
 
 impl std::fmt::Debug for Effect<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.0 {
-            State::Asked(_) => "Effect(asked)",
-            State::Flying(_) => "Effect(flying)",
-            State::Ended => "Effect(ended)",
+        f.debug_tuple("Effect").field(&self.0.as_ref().map(|flight| &flight.stage)).finish()
+    }
+}
+
+impl std::fmt::Debug for Flight<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flight").field("asked", &self.asked).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Stage<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "asked",
+            Self::Following => "following",
+            Self::Queued(_) => "queued",
+            Self::Flying(_) => "flying",
+            Self::Over => "over",
         })
     }
 }

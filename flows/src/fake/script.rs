@@ -132,7 +132,7 @@ impl Shell for World {
         self.time.timer(wait)
     }
 
-    fn http<'a>(&'a self, key: Key, call: HttpCall, _: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+    fn http<'a>(&'a self, key: &Key, call: HttpCall, _: Traced<'a>) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
         let asked = line(&call);
         let mut rules = self.rules.lock();
         let found = rules.iter_mut().find(|rule| asked.starts_with(&rule.begins) && rule.times != Some(0));

@@ -111,7 +111,12 @@ impl Shell for Hoarder {
         self.keep(self.world.timer(wait))
     }
 
-    fn http<'a>(&'a self, key: Key, call: HttpCall, traced: Traced) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+    fn http<'a>(
+        &'a self,
+        key: &Key,
+        call: HttpCall,
+        traced: Traced<'a>,
+    ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
         self.keep(self.world.http(key, call, traced))
     }
 

@@ -179,7 +179,7 @@ fn calls_carry_the_trace_the_deadline_and_an_idempotency_key() {
     let done = fake.run(&checkout(), Req::get("/checkout").with_header("authorization", "Bearer x"));
     assert_eq!(done.json()["hello"], "Ada");
     let call = &done.calls[0].call;
-    assert_eq!((call.target.as_str(), call.path_and_query.as_str()), ("auth", "/v1/me"));
+    assert_eq!((&*call.target, call.path_and_query.as_str()), ("auth", "/v1/me"));
     assert_eq!(call.headers["authorization"], "Bearer x");
     let parent = call.headers["traceparent"].to_str().unwrap();
     assert!(parent.starts_with(&format!("00-{}-", done.timeline.trace_id)) && parent.ends_with("-01"), "{parent}");

@@ -144,10 +144,10 @@ impl Adapter for Elsewhere {
     fn http<'a>(
         &'a self,
         call: HttpCall,
-        traced: Traced,
+        traced: Traced<'a>,
     ) -> BoxFuture<'a, std::result::Result<HttpAnswer, EffectError>> {
         let (desk, dice) = (Arc::new(Mutex::new(Desk::default())), self.dice());
-        let fails = call.target == "shaky" && traced.attempt == 1;
+        let fails = &*call.target == "shaky" && traced.attempt == 1;
         let status = if fails { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         let answer = HttpAnswer { status, body: call.path_and_query.into(), ..HttpAnswer::default() };
         let mut sent = dice & 0x60 == 0;

@@ -217,7 +217,7 @@ respond: { json: ["${maybe.hasValue()}", "${other}", "${more}"] }
     done.timeline.check().unwrap();
     assert_eq!(done.fail().unwrap().step.as_deref(), Some("more"), "{:?}", done.fail());
     let gone: Vec<String> =
-        done.calls.iter().filter(|c| c.call.target == "log").map(|c| c.call.path_and_query.clone()).collect();
+        done.calls.iter().filter(|c| &*c.call.target == "log").map(|c| c.call.path_and_query.clone()).collect();
     assert_eq!(gone, ["/broken", "/paid-4", "/lock"]);
 }
 

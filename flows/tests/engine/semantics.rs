@@ -342,16 +342,16 @@ impl Adapter for Upstream {
     fn http<'a>(
         &'a self,
         call: HttpCall,
-        traced: Traced,
+        traced: Traced<'a>,
     ) -> BoxFuture<'a, std::result::Result<HttpAnswer, EffectError>> {
         Box::pin(async move {
             self.0.fetch_add(1, Ordering::Relaxed);
-            if call.target == "never" {
+            if &*call.target == "never" {
                 std::future::pending::<()>().await;
             }
             tokio::task::yield_now().await;
             traced.log.attr_text(traced.node, traced.log.name("peer"), "10.0.0.1:80");
-            Ok(HttpAnswer { body: call.target.into(), ..HttpAnswer::default() })
+            Ok(HttpAnswer { body: call.target.to_string().into(), ..HttpAnswer::default() })
         })
     }
 

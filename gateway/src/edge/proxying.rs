@@ -131,7 +131,7 @@ impl Proxying {
         request.insert_header(REQUEST_ID, &exchange.request_id)?;
         if let Some(node) = self.node {
             let parent = traceparent(log.trace_id(), log.span_id(node), log.sampled());
-            request.insert_header("traceparent", parent)?;
+            request.insert_header("traceparent", &parent[..])?;
         }
         // Its token is between the client and us.
         request.remove_header(&ASK);
