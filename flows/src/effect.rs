@@ -120,7 +120,7 @@ impl<'r> Fx<'r> {
     pub fn now(&self) -> SystemTime {
         let shared = &self.run.shared;
         let now = || shared.clock.unix_ns(shared.log.now());
-        let ns = self.run.observe(self.run.key(self.step), "now", now);
+        let ns = self.run.observe(self.run.place(self.step).key(), "now", now);
         UNIX_EPOCH + Duration::from_nanos(ns)
     }
 
@@ -128,8 +128,7 @@ impl<'r> Fx<'r> {
     /// the run is replayed. Not for secrets.
     #[must_use]
     pub fn random(&self) -> u64 {
-        let key = self.run.key(self.step);
-        self.run.number(self.step, key.seq)
+        self.run.number(self.step, self.run.place(self.step).seq)
     }
 
     /// Why optional step `name` failed; none when it did not, or has not ended yet. Read it in a step that also takes

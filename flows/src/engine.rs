@@ -11,8 +11,8 @@ use zerver_telemetry::recorder::Log;
 
 use crate::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Traced};
 use crate::cancel::Cancel;
-use crate::journal::{Journal, Key};
-use crate::run::{Runnable, Shell};
+use crate::journal::Journal;
+use crate::run::{Place, Runnable, Shell};
 use crate::stuck::{Stuck, StuckRuns};
 use crate::values::Values;
 
@@ -64,7 +64,7 @@ impl Shell for Engine {
 
     fn http<'a>(
         &'a self,
-        _: &Key,
+        _: Place<'_>,
         call: HttpCall,
         traced: Traced<'a>,
     ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {

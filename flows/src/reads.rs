@@ -6,7 +6,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::task::Waker;
 
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use zerver_telemetry::event::NodeId;
 
@@ -17,14 +16,14 @@ type Got = Result<HttpAnswer, EffectError>;
 /// The reads of one request that are in the air.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
-    /// Two random hash functions: 128 bits that nobody can aim at.
-    hashers: [RandomState; 2],
-    flying: Mutex<SmallVec<[Read; 8]>>,
+    /// A keyed hash function (SipHash) with a key of this request's own: 64 bits that nobody can aim at.
+    hasher: RandomState,
+    flying: SmallVec<[Read; 8]>,
 }
 
 #[derive(Debug)]
 struct Read {
-    print: [u64; 2],
+    print: u64,
     leader: NodeId,
     followers: Vec<(NodeId, Waker)>,
     /// There once the leader has landed, until every follower has fetched it.
@@ -53,9 +52,9 @@ pub(crate) enum Found {
 
 impl Reads {
     /// Joins the identical reads in the air, as a follower of the first, or as the first.
-    pub(crate) fn join(&self, what: &impl Hash, node: NodeId, waker: &Waker) -> Role {
-        let print = [0, 1].map(|n: usize| self.hashers[n].hash_one(what));
-        let mut flying = self.flying.lock();
+    pub(crate) fn join(&mut self, what: &impl Hash, node: NodeId, waker: &Waker) -> Role {
+        let print = self.hasher.hash_one(what);
+        let flying = &mut self.flying;
         if let Some(read) = flying.iter_mut().find(|read| read.print == print && read.got.is_none()) {
             read.followers.push((node, waker.clone()));
             return Role::Follows(read.leader);
@@ -65,8 +64,8 @@ impl Reads {
     }
 
     /// What there is for a follower.
-    pub(crate) fn poll(&self, node: NodeId) -> Found {
-        let mut flying = self.flying.lock();
+    pub(crate) fn poll(&mut self, node: NodeId) -> Found {
+        let flying = &mut self.flying;
         let Some(at) =
             flying.iter().position(|read| read.leader == node || read.followers.iter().any(|(f, _)| *f == node))
         else {
@@ -87,8 +86,8 @@ impl Reads {
     }
 
     /// The leader's answer is there.
-    pub(crate) fn land(&self, leader: NodeId, got: &Got) {
-        let mut flying = self.flying.lock();
+    pub(crate) fn land(&mut self, leader: NodeId, got: &Got) {
+        let flying = &mut self.flying;
         let Some(at) = flying.iter().position(|read| read.leader == leader && read.got.is_none()) else {
             return;
         };
@@ -103,12 +102,12 @@ impl Reads {
     /// Whether no read is in the air.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.flying.lock().is_empty()
+        self.flying.is_empty()
     }
 
     /// A call is not needed any more. Where it led, the first of its followers leads instead.
-    pub(crate) fn leave(&self, node: NodeId) {
-        let mut flying = self.flying.lock();
+    pub(crate) fn leave(&mut self, node: NodeId) {
+        let flying = &mut self.flying;
         for at in (0..flying.len()).rev() {
             let read = &mut flying[at];
             if read.leader == node && read.got.is_none() && !read.followers.is_empty() {
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn followers_get_the_answer_and_lead_when_the_leader_is_gone() {
-        let (reads, waker) = (Reads::default(), Waker::noop());
+        let (mut reads, waker) = (Reads::default(), Waker::noop());
         let [a, b, c, d] = [1, 2, 3, 4].map(NodeId);
         assert_eq!(reads.join(&"x", a, waker), Role::Leads);
         assert_eq!(reads.join(&"x", b, waker), Role::Follows(a));

@@ -13,7 +13,7 @@ use crate::exit::{Fail, Result};
 use crate::fake::{Done, Stage};
 use crate::flow::{Flow, FlowOutcome, perform};
 use crate::journal::{Entry, Got, Journal, Key, Record, hash, line};
-use crate::run::{Opening, Runnable as _, Shell};
+use crate::run::{Opening, Place, Runnable as _, Shell};
 use crate::virtual_time::VirtualTime;
 
 /// What came of a replay.
@@ -141,18 +141,23 @@ impl Shell for Past {
         self.time.timer(wait)
     }
 
-    fn http<'a>(&'a self, key: &Key, call: HttpCall, _: Traced<'a>) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+    fn http<'a>(
+        &'a self,
+        place: Place<'_>,
+        call: HttpCall,
+        _: Traced<'a>,
+    ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
         let asked = line(&call);
-        let Some(entry) = self.entries.lock().remove(key) else {
-            let key = key.clone();
+        let key = place.key();
+        let Some(entry) = self.entries.lock().remove(&key) else {
             let error = EffectError::BadCall(format!("{key}: {asked} is not in the journal"));
             self.drifts.lock().push(Drift::New { key, asked });
             return Box::pin(std::future::ready(Err(error)));
         };
         if entry.asked != asked {
-            self.drifts.lock().push(Drift::Changed { key: key.clone(), recorded: entry.asked, asked });
+            self.drifts.lock().push(Drift::Changed { key, recorded: entry.asked, asked });
         } else if entry.body_hash != hash(&call.body) {
-            self.drifts.lock().push(Drift::Body { key: key.clone(), asked });
+            self.drifts.lock().push(Drift::Body { key, asked });
         }
         let timer = self.time.timer(Duration::from_nanos(entry.took_ns));
         Box::pin(async move {

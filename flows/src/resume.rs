@@ -14,7 +14,7 @@ use crate::engine::Env;
 use crate::flow::{BoundFlow, FlowOutcome, perform};
 use crate::journal::{Entry, Got, Journal, Key};
 use crate::request::Req;
-use crate::run::{Opening, Runnable, Shell};
+use crate::run::{Opening, Place, Runnable, Shell};
 use crate::stuck::{Resumed, Stuck};
 
 impl Stuck {
@@ -101,14 +101,14 @@ impl Shell for Resuming {
 
     fn http<'a>(
         &'a self,
-        key: &Key,
+        place: Place<'_>,
         call: HttpCall,
         traced: Traced<'a>,
     ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
-        match self.past(key) {
+        match self.past(&place.key()) {
             Some(Got::Http(answer)) => Box::pin(std::future::ready(Ok(answer))),
             Some(Got::Failed(error)) => Box::pin(std::future::ready(Err(error))),
-            Some(Got::Cancelled | Got::Number(_)) | None => self.live.http(key, call, traced),
+            Some(Got::Cancelled | Got::Number(_)) | None => self.live.http(place, call, traced),
         }
     }
 

@@ -33,10 +33,10 @@ pub(crate) trait Shell: Send + Sync {
     /// Ready after `wait`.
     fn timer(&self, wait: Duration) -> BoxFuture<'static, ()>;
 
-    /// Performs a call; `key` says which of the run's effects it is.
+    /// Performs a call; `place` says which of the run's effects it is.
     fn http<'a>(
         &'a self,
-        key: &Key,
+        place: Place<'_>,
         call: HttpCall,
         traced: Traced<'a>,
     ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>>;
@@ -114,16 +114,46 @@ pub(crate) struct Shared {
     /// For a run that goes on with the undoing of an earlier one: what that one did.
     pub(crate) resumed: Option<Resumed>,
     pub(crate) unwinding: Mutex<Unwinding>,
-    /// The calls in the air.
-    pub(crate) air: Air,
-    /// Those of them that are reads.
-    pub(crate) reads: Reads,
+    /// One task polls all of them, so the lock is never contended.
+    pub(crate) calls: Mutex<Calls>,
     pub(crate) retries: Retries,
     pub(crate) arena: Arena,
     /// Steps that wrote their slot, so far.
     pub(crate) wrote: AtomicU32,
     /// Flows that steps have run inside this one, so far.
     pub(crate) inserted: AtomicU32,
+}
+
+/// The calls of a request.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// Those in the air.
+    pub(crate) air: Air,
+    /// Those of them that are reads.
+    pub(crate) reads: Reads,
+}
+
+impl Calls {
+    fn new(at_once: u32) -> Mutex<Self> {
+        Mutex::new(Self { air: Air::new(at_once), reads: Reads::default() })
+    }
+}
+
+/// Which effect of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'r> {
+    run: &'r Run,
+    step: usize,
+    /// Its place among the effects of one try of the step.
+    pub(crate) seq: u32,
+    attempt: u16,
+}
+
+impl Place<'_> {
+    /// Its address in journals.
+    pub(crate) fn key(&self) -> Key {
+        Key { slot: self.run.path(self.step), seq: self.seq, attempt: self.attempt }
+    }
 }
 
 /// What [`Run::new`] takes.
@@ -154,8 +184,7 @@ impl Run {
             cancel,
             resumed,
             unwinding: Mutex::default(),
-            air: Air::new(at_once),
-            reads: Reads::default(),
+            calls: Calls::new(at_once),
             retries: Retries::default(),
             arena: Arena::default(),
             wrote: AtomicU32::new(0),
@@ -312,10 +341,13 @@ impl Run {
         mix(self.seed ^ mix(name ^ u64::from(seq)))
     }
 
-    pub(crate) fn key(&self, step: usize) -> Key {
+    /// The place of the step's next effect.
+    pub(crate) fn place(&self, step: usize) -> Place<'_> {
         let cell = &self.cells[step];
-        let (seq, attempt) = (cell.asked.fetch_add(1, Relaxed), cell.attempt.load(Relaxed));
-        Key { slot: self.path(step), seq, attempt }
+        let (seq, attempt) = (cell.asked.load(Relaxed), cell.attempt.load(Relaxed));
+        // A step is polled by one task: nobody else counts meanwhile.
+        cell.asked.store(seq + 1, Relaxed);
+        Place { run: self, step, seq, attempt }
     }
 
     /// The place of a decision that the engine makes for a step.
@@ -347,8 +379,7 @@ impl Shared {
             cancel: self.cancel.clone(),
             resumed: None,
             unwinding: Mutex::default(),
-            air: Air::new(self.air.at_once()),
-            reads: Reads::default(),
+            calls: Calls::new(self.calls.lock().air.at_once()),
             retries: self.retries.rest(),
             arena: Arena::default(),
             wrote: AtomicU32::new(0),

@@ -17,7 +17,7 @@ use super::Fx;
 use super::flight::Flight;
 use crate::adapter::{EffectError, HttpCall};
 use crate::deadline::earlier;
-use crate::journal::Key;
+use crate::run::Place;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -57,7 +57,7 @@ impl<'r> Fx<'r> {
     pub fn call(&self, method: Method, to: impl AsRef<str>) -> Call<'r> {
         Call(Flight::of(Asked {
             fx: *self,
-            key: self.run.key(self.step),
+            place: self.run.place(self.step),
             method,
             to: to.as_ref().to_owned(),
             headers: HeaderMap::new(),
@@ -97,7 +97,7 @@ pub struct Call<'r>(pub(super) Box<Flight<'r>>);
 #[derive(Debug)]
 pub(super) struct Asked<'r> {
     pub(super) fx: Fx<'r>,
-    pub(super) key: Key,
+    pub(super) place: Place<'r>,
     method: Method,
     to: String,
     headers: HeaderMap,
@@ -197,7 +197,7 @@ impl Asked<'_> {
         let idempotency_key = self.writes().then(|| {
             let given = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
             given.unwrap_or_else(|| {
-                let number = run.number(self.fx.step, self.key.seq);
+                let number = run.number(self.fx.step, self.place.seq);
                 let text = format!("{:016x}-{number:016x}", run.seed);
                 headers.insert("idempotency-key", HeaderValue::from_str(&text).expect("hex and a dash"));
                 text

@@ -99,27 +99,30 @@ impl<'r> Flight<'r> {
         (self.node, self.name, self.place) = (node, name, (occurrence, attempt));
         self.timer = self.asked.timeout.map(|time| shared.shell.timer(time));
         self.stage = Stage::Following;
+        let mut calls = shared.calls.lock();
         if self.asked.is_shared() {
-            match shared.reads.join(&self.asked, node, &self.waker) {
+            match calls.reads.join(&self.asked, node, &self.waker) {
                 Role::Leads => self.leads = true,
                 Role::Follows(leader) => {
+                    drop(calls);
                     log.state(now, node, Cause::Lock, name, Some(leader));
                     log.attr_bool(node, log.name("shared"), true);
                     return Ok(());
                 }
             }
         }
-        self.queue(now);
+        let room = calls.air.enter(&self.waker);
+        drop(calls);
+        self.queue(now, room);
         Ok(())
     }
 
     /// Goes into the air, or waits for room there.
-    fn queue(&mut self, now: Ticks) {
-        let shared = &self.asked.fx.run.shared;
-        match shared.air.enter(&self.waker) {
+    fn queue(&mut self, now: Ticks, room: std::result::Result<(), Ticket>) {
+        match room {
             Ok(()) => self.fly(now),
             Err(ticket) => {
-                let log = &shared.log;
+                let log = &self.asked.fx.run.shared.log;
                 log.state(now, self.node, Cause::Permit, log.name("calls_at_once"), None);
                 self.stage = Stage::Queued(ticket);
             }
@@ -141,7 +144,7 @@ impl<'r> Flight<'r> {
         if self.asked.writes() {
             cell.stamp.count_write(true, fx.is_idempotent());
         }
-        self.stage = Stage::Flying(shared.shell.http(&self.asked.key, call, traced));
+        self.stage = Stage::Flying(shared.shell.http(self.asked.place, call, traced));
     }
 
     /// Waits for what it waits for.
@@ -149,19 +152,24 @@ impl<'r> Flight<'r> {
         let shared = &self.asked.fx.run.shared;
         let mut cx = Context::from_waker(&self.waker);
         match &mut self.stage {
-            Stage::Following => match shared.reads.poll(self.node) {
-                Found::Nothing => {}
-                Found::Answer(got) => return Poll::Ready(got),
-                Found::Lead => {
-                    self.leads = true;
-                    let now = shared.log.now();
-                    shared.log.state(now, self.node, Cause::Io, self.name, None);
-                    self.queue(now);
-                    return self.poll();
+            Stage::Following => {
+                let mut calls = shared.calls.lock();
+                match calls.reads.poll(self.node) {
+                    Found::Nothing => {}
+                    Found::Answer(got) => return Poll::Ready(got),
+                    Found::Lead => {
+                        let room = calls.air.enter(&self.waker);
+                        drop(calls);
+                        self.leads = true;
+                        let now = shared.log.now();
+                        shared.log.state(now, self.node, Cause::Io, self.name, None);
+                        self.queue(now, room);
+                        return self.poll();
+                    }
                 }
-            },
+            }
             Stage::Queued(ticket) => {
-                if shared.air.try_enter(*ticket) {
+                if shared.calls.lock().air.try_enter(*ticket) {
                     let now = shared.log.now();
                     shared.log.state(now, self.node, Cause::Io, self.name, None);
                     self.fly(now);
@@ -189,7 +197,6 @@ impl Future for Effect<'_> {
         let Some(flight) = &mut self.0 else {
             return Poll::Ready(Err(Fail::internal("polled_again", "an effect was polled after its end").into()));
         };
-        flight.stamp.register(cx.waker());
         let woken = flight.stamp.take();
         if matches!(flight.stage, Stage::Asked) {
             if let Err(error) = flight.launch() {
@@ -198,6 +205,11 @@ impl Future for Effect<'_> {
             }
         }
         let Poll::Ready(got) = flight.poll() else {
+            flight.stamp.register(cx.waker());
+            if flight.stamp.is_woken() {
+                // It was woken before it was known whom to wake.
+                cx.waker().wake_by_ref();
+            }
             return Poll::Pending;
         };
         // What ended it is what woke it: its end is that moment, and not the later one at which a worker saw it.
@@ -222,15 +234,13 @@ impl Flight<'_> {
         };
         // Whoever waits longer than this one did makes the call anew, as when this one had been cancelled.
         let impatient = || self.asked.timeout.is_some() || self.asked.fx.cell().due().is_some();
-        if self.leads && !(matches!(got, Err(EffectError::Timeout)) && impatient()) {
-            self.asked.fx.run.shared.reads.land(self.node, &got);
-            self.leads = false;
-        }
+        let share = self.leads && !(matches!(got, Err(EffectError::Timeout)) && impatient());
         if self.asked.writes() && matches!(got, Err(EffectError::Connect(_) | EffectError::Refused(_))) {
             // Nothing was sent, so nothing was changed.
             self.asked.fx.cell().stamp.count_write(false, self.asked.fx.is_idempotent());
         }
-        self.end(at, outcome, status, error.map_or(Name::NONE, |error| log.name(error)), || match &got {
+        let error = error.map_or(Name::NONE, |error| log.name(error));
+        self.end(at, outcome, status, error, share.then_some(&got), || match &got {
             Ok(answer) => Got::Http(answer.clone()),
             Err(error) => Got::Failed(error.clone()),
         });
@@ -250,23 +260,36 @@ impl Flight<'_> {
         }
     }
 
-    fn end(&mut self, at: Ticks, outcome: Outcome, status: u16, error: Name, got: impl FnOnce() -> Got) {
+    /// `share` is what others who wait for the same answer get.
+    fn end(
+        &mut self,
+        at: Ticks,
+        outcome: Outcome,
+        status: u16,
+        error: Name,
+        share: Option<&std::result::Result<HttpAnswer, EffectError>>,
+        got: impl FnOnce() -> Got,
+    ) {
         let shared = &self.asked.fx.run.shared;
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let mut calls = shared.calls.lock();
         match &stage {
-            Stage::Queued(ticket) => shared.air.give_up(*ticket),
-            Stage::Flying(_) => shared.air.leave(),
+            Stage::Queued(ticket) => calls.air.give_up(*ticket),
+            Stage::Flying(_) => calls.air.leave(),
             Stage::Asked | Stage::Following | Stage::Over => {}
         }
-        if self.leads || matches!(stage, Stage::Following) {
-            shared.reads.leave(self.node);
+        match share {
+            Some(got) => calls.reads.land(self.node, got),
+            None if self.leads || matches!(stage, Stage::Following) => calls.reads.leave(self.node),
+            None => {}
         }
+        drop(calls);
         shared.log.close(at, self.node, outcome, status, error);
         self.asked.fx.cell().stamp.done(false);
         // What was never sent, because another call's answer was there for it, is not in the journal either.
         if let (Some(journal), Stage::Flying(_)) = (&shared.journal, &stage) {
             journal.push(Entry {
-                key: self.asked.key.clone(),
+                key: self.asked.place.key(),
                 asked: self.asked.line(),
                 body_hash: self.body_hash,
                 took_ns: shared.clock.nanos_between(self.began, at),
@@ -297,7 +320,7 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !matches!(self.stage, Stage::Asked | Stage::Over) {
             let at = self.asked.fx.run.moment(self.asked.fx.step);
-            self.end(at, Outcome::Cancelled, 0, Name::NONE, || Got::Cancelled);
+            self.end(at, Outcome::Cancelled, 0, Name::NONE, None, || Got::Cancelled);
         }
     }
 }

@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::adapter::{EffectError, HttpAnswer, HttpCall, Traced};
 use crate::exit::Result;
 use crate::flow::BoundFlow;
-use crate::journal::{Key, line};
-use crate::run::{Runnable, Shell};
+use crate::journal::line;
+use crate::run::{Place, Runnable, Shell};
 use crate::virtual_time::VirtualTime;
 
 /// What a call gets; see [`Fake::on`](super::Fake::on).
@@ -132,7 +132,12 @@ impl Shell for World {
         self.time.timer(wait)
     }
 
-    fn http<'a>(&'a self, key: &Key, call: HttpCall, _: Traced<'a>) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
+    fn http<'a>(
+        &'a self,
+        place: Place<'_>,
+        call: HttpCall,
+        _: Traced<'a>,
+    ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
         let asked = line(&call);
         let mut rules = self.rules.lock();
         let found = rules.iter_mut().find(|rule| asked.starts_with(&rule.begins) && rule.times != Some(0));
@@ -147,7 +152,7 @@ impl Shell for World {
                 (Duration::ZERO, Scripted::Error(EffectError::BadCall(text)))
             }
         };
-        self.calls.lock().push(Called { step: key.slot.to_string(), line: asked, call });
+        self.calls.lock().push(Called { step: place.key().slot.to_string(), line: asked, call });
         let timer = self.time.timer(takes);
         Box::pin(async move {
             timer.await;

@@ -20,7 +20,7 @@ use crate::graph::Head;
 use crate::journal::{Got, Journal, Key};
 use crate::replay::replay_on;
 use crate::request::Req;
-use crate::run::{Opening, Runnable, Shell};
+use crate::run::{Opening, Place, Runnable, Shell};
 use crate::stuck::Stuck;
 
 /// What came of a run, in the words of the reference.
@@ -113,11 +113,11 @@ impl Shell for Hoarder {
 
     fn http<'a>(
         &'a self,
-        key: &Key,
+        place: Place<'_>,
         call: HttpCall,
         traced: Traced<'a>,
     ) -> BoxFuture<'a, Result<HttpAnswer, EffectError>> {
-        self.keep(self.world.http(key, call, traced))
+        self.keep(self.world.http(place, call, traced))
     }
 
     fn recorded(&self, key: &Key) -> Option<u64> {

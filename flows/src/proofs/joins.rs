@@ -142,7 +142,8 @@ fn prove(stage: &Stage, case: &Case) {
     keys.sort();
     assert!(keys.windows(2).all(|two| two[0] != two[1]), "two effects have one place: {keys:?}\n{case:#?}");
     for shared in left.lock().drain(..) {
-        assert_eq!((shared.air.room(), shared.reads.is_empty()), ((Head::CALLS_AT_ONCE, 0), true), "{case:#?}");
+        let calls = shared.calls.lock();
+        assert_eq!((calls.air.room(), calls.reads.is_empty()), ((Head::CALLS_AT_ONCE, 0), true), "{case:#?}");
     }
     if case.leaves.is_none() {
         let again = replay_on(stage, &flow, &done.journal);
