@@ -106,42 +106,32 @@ impl Tally {
 
     /// How the join stands.
     pub(crate) fn verdict(&self) -> Verdict {
-        let (ended, ok) = (self.ok | self.failed, self.ok.count_ones() as usize);
-        let left = self.branches - ended.count_ones() as usize;
+        let ended = self.ok | self.failed;
+        let won_if = |won: bool| if won { Verdict::Won } else { Verdict::Open };
         match self.take {
             Take::All | Take::AllRequired if self.failed & self.required != 0 => Verdict::Lost,
-            Take::All => {
-                if left == 0 {
-                    Verdict::Won
-                } else {
-                    Verdict::Open
-                }
-            }
-            Take::AllRequired => {
-                if self.required & !ended == 0 {
-                    Verdict::Won
-                } else {
-                    Verdict::Open
-                }
-            }
+            Take::All => won_if(ended == all(self.branches)),
+            Take::AllRequired => won_if(self.required & !ended == 0),
             Take::First => match self.first {
                 None => Verdict::Open,
                 Some(true) => Verdict::Won,
                 Some(false) => Verdict::Lost,
             },
-            Take::FirstOk => enough(ok, 1, left),
-            Take::Quorum(needed) => enough(ok, usize::from(needed), left),
+            Take::FirstOk => self.enough(1),
+            Take::Quorum(needed) => self.enough(usize::from(needed)),
         }
     }
-}
 
-fn enough(ok: usize, needed: usize, left: usize) -> Verdict {
-    if ok >= needed {
-        Verdict::Won
-    } else if ok + left < needed {
-        Verdict::Lost
-    } else {
-        Verdict::Open
+    fn enough(&self, needed: usize) -> Verdict {
+        let ok = self.ok.count_ones() as usize;
+        let left = self.branches - (self.ok | self.failed).count_ones() as usize;
+        if ok >= needed {
+            Verdict::Won
+        } else if ok + left < needed {
+            Verdict::Lost
+        } else {
+            Verdict::Open
+        }
     }
 }
 
@@ -154,13 +144,13 @@ impl Start {
     /// Whether branch `branch` may start, when those of `started` have, and of these the ones of `ended` are over;
     /// `late` when those that started have given nothing for the join's time.
     pub(crate) fn allows(self, branch: usize, started: u128, ended: u128, late: bool) -> bool {
-        let running = (started & !ended).count_ones();
-        let next = started.count_ones() as usize == branch;
+        let running = started & !ended;
+        let is_next = || started.count_ones() as usize == branch;
         match self {
             Self::Together => true,
-            Self::AtMost(most) => running < u32::from(most.max(1)),
-            Self::OneByOne => next && running == 0,
-            Self::After(_) | Self::AfterPercentile(..) => next && (running == 0 || late),
+            Self::AtMost(most) => running.count_ones() < u32::from(most.max(1)),
+            Self::OneByOne => running == 0 && is_next(),
+            Self::After(_) | Self::AfterPercentile(..) => (running == 0 || late) && is_next(),
         }
     }
 }

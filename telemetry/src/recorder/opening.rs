@@ -27,12 +27,14 @@ pub struct Opening {
 impl Opening {
     /// A node that begins running, first try, first use.
     #[must_use]
+    #[inline]
     pub fn running(name: Name, kind: NodeKind, parent: NodeId) -> Self {
         Self { name, kind, parent, after: None, attempt: 1, occurrence: 1, cause: Cause::Run, cause_name: Name::NONE }
     }
 
     /// The same, beginning in another state.
     #[must_use]
+    #[inline]
     pub fn in_state(mut self, cause: Cause, name: Name) -> Self {
         self.cause = cause;
         self.cause_name = name;
@@ -41,6 +43,7 @@ impl Opening {
 
     /// The same, made ready by the end of `after`.
     #[must_use]
+    #[inline]
     pub fn after(mut self, after: Option<NodeId>) -> Self {
         self.after = after;
         self
