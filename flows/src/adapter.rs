@@ -13,6 +13,8 @@ use zerver_telemetry::event::NodeId;
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Log;
 
+use crate::upload::Upload;
+
 /// One HTTP call a step asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpCall {
@@ -26,6 +28,8 @@ pub struct HttpCall {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The request's own body, in the place of `body`: to be opened once, with its first piece, and sent as it comes.
+    pub upload: Option<Upload>,
     /// When the answer stops being of use: the earliest of the flow's, the step's and the call's own deadline.
     pub deadline: Option<Ticks>,
     /// For methods that are not idempotent: the same for every attempt, and for a replay. It is in the headers too.

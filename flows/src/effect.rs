@@ -16,6 +16,7 @@ mod answer;
 mod call;
 mod flight;
 mod pause;
+mod peek;
 mod scratch;
 mod calls;
 
@@ -23,6 +24,7 @@ pub use answer::Answer;
 pub use call::{Call, segment};
 pub use flight::Effect;
 pub use pause::Sleep;
+pub use peek::Peek;
 
 impl Run {
     /// The hands of one of its steps.

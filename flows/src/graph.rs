@@ -49,6 +49,8 @@ pub struct Head {
     pub optional_within: Option<Duration>,
     /// The most calls of one run that are in the air at once; [`Head::CALLS_AT_ONCE`] where it says nothing.
     pub calls_at_once: Option<u32>,
+    /// The request's body is not read before the run: it is passed on as it comes.
+    pub streams_body: bool,
     /// The step that answers when the flow has failed.
     pub on_error: Option<Later>,
     /// Its documentation, first line first.

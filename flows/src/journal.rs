@@ -1,6 +1,6 @@
 //! The effects of one run and their answers, addressed by slot and place in it, so that the run can be made again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::adapter::{EffectError, HttpAnswer, HttpCall};
 use crate::request::Req;
+use crate::upload::Upload;
 
 /// Which effect of a run: independent of when it ran and of what ran beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,7 +58,7 @@ pub enum Got {
 
 /// What was recorded of one run. Bounded: entries beyond [`Journal::LIMIT`] are counted, not kept.
 #[derive(Debug, Default)]
-pub struct Journal(Mutex<Record>);
+pub struct Journal(Mutex<Record>, OnceLock<Upload>);
 
 /// The record itself, as a replay takes it.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +77,7 @@ pub struct Record {
     pub params: Vec<(String, String)>,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body; of one that was passed on as it came, what was looked at.
     pub body: Bytes,
     /// The effects, in the order of their ends.
     pub entries: Vec<Entry>,
@@ -99,10 +100,17 @@ impl Journal {
     /// What was recorded so far.
     #[must_use]
     pub fn record(&self) -> Record {
-        self.0.lock().clone()
+        let mut record = self.0.lock().clone();
+        if let Some(upload) = self.1.get() {
+            record.body = upload.seen();
+        }
+        record
     }
 
     pub(crate) fn begin(&self, flow: &str, version: u32, seed: u64, req: &Req) {
+        if let Some(upload) = req.streamed() {
+            let _ = self.1.set(upload.clone());
+        }
         *self.0.lock() = Record::of(flow, version, seed, req);
     }
 
@@ -131,7 +139,7 @@ impl Record {
             target: format!("{}{query}", req.path),
             params: req.params.clone(),
             headers: req.headers.clone(),
-            body: req.body.clone(),
+            body: req.known_body(),
             ..Self::default()
         }
     }

@@ -2,6 +2,7 @@
 #![doc = include_str!("../../docs/flows.md")]
 
 mod exit;
+pub mod upload;
 mod request;
 pub mod body;
 mod response;
@@ -46,13 +47,14 @@ mod proofs;
 
 pub use body::{Body, BodyWriter, Event, JsonWriter, SseWriter};
 pub use cancel::Cancel;
-pub use effect::{Answer, Call, Effect, Fx, Note, Sleep, segment};
+pub use effect::{Answer, Call, Effect, Fx, Note, Peek, Sleep, segment};
 pub use engine::{Engine, Env};
 pub use exit::{Domain, Exit, Fail, OrFail, Replace, Result};
 pub use exposed::{Argument, Exposed, Kind};
 pub use flow::{BoundFlow, Flow, FlowOutcome};
 pub use request::Req;
 pub use response::Response;
+pub use upload::Upload;
 pub use values::Values;
 pub use zerver_macros::{flow, step, subflow};
 

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zerver_telemetry::clock::Ticks;
 
+use crate::upload::Upload;
+
 /// One request: owned, so that slots may borrow from it for as long as the flow runs.
 #[derive(Debug, Default)]
 pub struct Req {
@@ -21,13 +23,15 @@ pub struct Req {
     pub params: Vec<(String, String)>,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, whole.
+    /// The body, whole; empty in a flow with `body = "stream"`, which looks at it with [`Fx::peek`](crate::Fx::peek) and
+    /// passes it on with [`Call::pass`](crate::Call::pass).
     pub body: Bytes,
     /// Who sent it.
     pub client: Option<SocketAddr>,
     /// When its answer stops being of use.
     pub deadline: Option<Ticks>,
     pairs: OnceLock<Vec<(String, String)>>,
+    upload: OnceLock<Upload>,
 }
 
 impl Req {
@@ -54,6 +58,28 @@ impl Req {
         req.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         req.body = json.to_string().into();
         req
+    }
+
+    /// The same with a body that arrives while the flow runs.
+    #[must_use]
+    pub fn with_upload(self, upload: Upload) -> Self {
+        Self { upload: upload.into(), ..self }
+    }
+
+    /// The body as something to be passed on; the whole one where it does not come piece by piece.
+    #[must_use]
+    pub fn upload(&self) -> &Upload {
+        self.upload.get_or_init(|| Upload::whole(self.body.clone()))
+    }
+
+    /// The body, when it arrives while the flow runs.
+    pub(crate) fn streamed(&self) -> Option<&Upload> {
+        self.upload.get().filter(|_| self.body.is_empty())
+    }
+
+    /// What is known of the body: all, or as far as anybody looked.
+    pub(crate) fn known_body(&self) -> Bytes {
+        self.streamed().map_or_else(|| self.body.clone(), Upload::seen)
     }
 
     /// The same with a header more; one that HTTP does not allow is left out.

@@ -1,5 +1,6 @@
 //! Where requests come in and answers go out: sockets, pingora's phases, and nothing that decides.
 
+mod arriving;
 mod answer;
 mod failure;
 mod phases;

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 use http::{Method, StatusCode};
+use zerver_flows::Upload;
 use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Priority, Refusal, Traced};
 use zerver_flows::policy::LONGEST_ASKED;
 use zerver_telemetry::clock::{Clock, Ticks};
@@ -171,6 +172,8 @@ impl Effects {
             // A connection that could not be made carried nothing; everything else may have, so only reads go again.
             let unready = |status: StatusCode| matches!(status.as_u16(), 502..=504);
             let may_help = match &answer {
+                // Of a body that is passed on nothing is left to be sent again.
+                _ if call.upload.as_ref().is_some_and(Upload::is_begun) => false,
                 Err(EffectError::Connect(_)) => true,
                 Err(EffectError::Broken(_)) => reads,
                 Ok(answer) => reads && unready(answer.status),

@@ -4,6 +4,7 @@ pub mod peer;
 pub mod balance;
 pub mod budget;
 pub mod breaker;
+mod passing;
 mod client;
 
 pub(crate) use client::{TIME_LEFT, time_to_tell};

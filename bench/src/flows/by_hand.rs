@@ -105,6 +105,7 @@ impl Hands<'_> {
             path_and_query: "/item".to_owned(),
             headers,
             body: Bytes::new(),
+            upload: None,
             deadline: None,
             idempotency_key: None,
             priority: zerver_flows::adapter::Priority::default(),

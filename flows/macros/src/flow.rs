@@ -21,10 +21,11 @@ struct Options {
     deadline: TokenStream,
     optional_within: TokenStream,
     calls_at_once: Option<LitInt>,
+    streams_body: bool,
     on_error: Option<Call>,
 }
 
-const OPTIONS: [&str; 6] = ["version", "owner", "deadline", "optional_within", "calls_at_once", "on_error"];
+const OPTIONS: [&str; 7] = ["version", "owner", "deadline", "optional_within", "calls_at_once", "body", "on_error"];
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
@@ -40,6 +41,7 @@ impl Parse for Options {
             deadline: none.clone(),
             optional_within: none,
             calls_at_once: None,
+            streams_body: false,
             on_error: None,
         };
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
@@ -51,6 +53,7 @@ impl Parse for Options {
                 "deadline" => options.deadline = duration(&input.parse()?)?,
                 "optional_within" => options.optional_within = duration(&input.parse()?)?,
                 "calls_at_once" => options.calls_at_once = Some(input.parse()?),
+                "body" => options.streams_body = streams_body(&input.parse()?)?,
                 "on_error" => options.on_error = Some(input.parse()?),
                 other => {
                     let near = did_you_mean(other, &OPTIONS);
@@ -59,6 +62,18 @@ impl Parse for Options {
             }
         }
         Ok(options)
+    }
+}
+
+/// `body = "stream"`, or what is so without it.
+fn streams_body(word: &LitStr) -> Result<bool> {
+    match word.value().as_str() {
+        "stream" => Ok(true),
+        "whole" => Ok(false),
+        _ => Err(syn::Error::new(
+            word.span(),
+            "a flow's body is \"whole\" (it is read before the flow runs) or \"stream\"",
+        )),
     }
 }
 
@@ -161,6 +176,7 @@ fn graph(slug: &TokenStream, function: &ItemFn, lines: &[Line], options: &Option
     let version = options.version.as_ref().map_or_else(|| quote!(1), |v| quote!(#v));
     let owner = options.owner.as_ref().map_or_else(none, |o| quote!(::core::option::Option::Some(#o)));
     let at_once = options.calls_at_once.as_ref().map_or_else(none, |n| quote!(::core::option::Option::Some(#n)));
+    let streams_body = options.streams_body;
     let on_error = some_meta(options.on_error.as_ref());
     let metas = lines.iter().map(meta);
     let line = quote_spanned!(function.sig.ident.span()=> ::core::line!());
@@ -172,6 +188,7 @@ fn graph(slug: &TokenStream, function: &ItemFn, lines: &[Line], options: &Option
             deadline: #deadline,
             optional_within: #within,
             calls_at_once: #at_once,
+            streams_body: #streams_body,
             on_error: #on_error,
             doc: #text,
             file: ::core::file!(),
@@ -277,6 +294,7 @@ pub(crate) fn expand_inner(tokens: &TokenStream, item: TokenStream) -> Result<To
         deadline: none(),
         optional_within: none(),
         calls_at_once: None,
+        streams_body: false,
         on_error: None,
     };
     let graph = graph(&quote!(#label), &function, &lines, &options);

@@ -1,8 +1,19 @@
 //! The words of a page: what a flow, a step and their parts may say. The planner and the schema both hold to these lists.
 
 /// Keys of a flow.
-pub(super) const FLOW: [&str; 10] =
-    ["flow", "version", "owner", "description", "lint", "deadline", "optional_within", "steps", "respond", "on_error"];
+pub(super) const FLOW: [&str; 11] = [
+    "flow",
+    "version",
+    "owner",
+    "description",
+    "lint",
+    "deadline",
+    "optional_within",
+    "body",
+    "steps",
+    "respond",
+    "on_error",
+];
 /// What a step can do; it does one of these.
 pub(super) const VERBS: [&str; 11] =
     ["get", "post", "put", "patch", "delete", "call", "set", "flow", "replace", "answer", "fail"];
@@ -11,10 +22,11 @@ pub(super) const CALLS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// The verbs that end the flow: their steps have no value.
 pub(super) const ENDS: [&str; 3] = ["replace", "answer", "fail"];
 /// What else a step can say.
-pub(super) const MODIFIERS: [&str; 27] = [
+pub(super) const MODIFIERS: [&str; 28] = [
     "headers",
     "json",
     "body",
+    "pass",
     "args",
     "with",
     "status",
@@ -47,10 +59,10 @@ pub(super) const JOINED_MAX: usize = 16;
 /// The modifiers that go with `each`.
 pub(super) const LOOP: [&str; 3] = ["max", "parallel", "optional_items"];
 /// Keys of a call that stands inside a step: an undo, a cleanup, a fallback.
-pub(super) const CALL: [&str; 10] =
-    ["get", "post", "put", "patch", "delete", "call", "headers", "json", "body", "args"];
+pub(super) const CALL: [&str; 11] =
+    ["get", "post", "put", "patch", "delete", "call", "headers", "json", "body", "pass", "args"];
 /// What a call to a target sends.
-pub(super) const SENT: [&str; 3] = ["headers", "json", "body"];
+pub(super) const SENT: [&str; 4] = ["headers", "json", "body", "pass"];
 /// Keys of an answer.
 pub(super) const ANSWER: [&str; 4] = ["status", "headers", "json", "text"];
 /// Keys of `with`: what another flow is asked.

@@ -83,6 +83,8 @@ pub(super) struct Sent {
     pub(super) headers: Vec<(String, Template)>,
     pub(super) json: Option<Shape>,
     pub(super) body: Option<Template>,
+    /// The request's own body is sent.
+    pub(super) passes: bool,
     pub(super) any_status: bool,
 }
 

@@ -84,6 +84,17 @@ impl Planner<'_> {
         head.doc = words("description").unwrap_or_default();
         head.deadline = get(entries, "deadline").and_then(|tree| self.duration("deadline", tree));
         head.optional_within = get(entries, "optional_within").and_then(|tree| self.duration("optional_within", tree));
+        if let Some(word) = get(entries, "body") {
+            match self.text("body", word) {
+                Some("stream") => head.streams_body = true,
+                Some("whole") | None => {}
+                Some(other) => {
+                    let message = format!("body: `{other}` is neither `whole` nor `stream`");
+                    let help = "`whole` is read before the flow runs, `stream` is passed on as it comes (`pass: true`)";
+                    self.problem(word.referenced, message, Some(help.to_owned()));
+                }
+            }
+        }
         head.on_error = get(entries, "on_error").map(|_| Later::new("answer"));
         head
     }

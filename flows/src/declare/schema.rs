@@ -32,6 +32,10 @@ pub fn schema() -> Value {
             },
             "deadline": duration("Time for the whole flow."),
             "optional_within": duration("How long optional steps are waited for, from the flow's start."),
+            "body": {
+                "enum": ["whole", "stream"],
+                "description": "Whether the request's body is read before the flow runs, or passed on as it comes.",
+            },
             "steps": {
                 "type": "object",
                 "description": "Steps by name; the name is the slot that others read.",
@@ -132,6 +136,7 @@ fn sent() -> impl Iterator<Item = (&'static str, Value)> {
         ("headers", texts("Headers.")),
         ("json", json!({ "description": "What is sent, as JSON." })),
         ("body", text("What is sent, as text.")),
+        ("pass", flag("Sends the request's own body.")),
     ]
     .into_iter()
 }

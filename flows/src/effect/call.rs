@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -17,7 +17,9 @@ use super::Fx;
 use super::flight::Flight;
 use crate::adapter::{EffectError, HttpCall};
 use crate::deadline::earlier;
+use crate::request::Req;
 use crate::run::Place;
+use crate::upload::Upload;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -62,6 +64,7 @@ impl<'r> Fx<'r> {
             to: to.as_ref().to_owned(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            upload: None,
             timeout: None,
             judged: Judged::default(),
             fresh: false,
@@ -102,6 +105,7 @@ pub(super) struct Asked<'r> {
     to: String,
     headers: HeaderMap,
     body: Bytes,
+    pub(super) upload: Option<Upload>,
     pub(super) timeout: Option<Duration>,
     pub(super) judged: Judged,
     /// It does not take the answer of an identical call that is in the air.
@@ -162,6 +166,19 @@ impl<'r> Call<'r> {
         self
     }
 
+    /// Sends the request's own body, what was looked at included, and its `Content-Type` and `Content-Encoding` unless the
+    /// call has its own. In a flow with `body = "stream"` it is sent as it comes, as fast as the target takes it, and
+    /// never held whole. It goes out once: with its first piece gone, the call is not tried again.
+    pub fn pass(mut self, req: &Req) -> Self {
+        for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+            if let Some(value) = req.headers.get(&name) {
+                self.asked().headers.entry(name).or_insert_with(|| value.clone());
+            }
+        }
+        self.asked().upload = Some(req.upload().clone());
+        self
+    }
+
     /// Gives the answer at most this long; the step's and the flow's own deadline hold all the same.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.asked().timeout = Some(time);
@@ -213,6 +230,7 @@ impl Asked<'_> {
             method: self.method.clone(),
             headers,
             body: std::mem::take(&mut self.body),
+            upload: self.upload.clone(),
             deadline: earlier(earlier(run.deadline, cell.due()), own),
             idempotency_key,
             priority: run.bound.graph.nodes()[self.fx.step].priority.unwrap_or_default(),
@@ -233,6 +251,9 @@ impl Asked<'_> {
     pub(super) fn target(&self) -> std::result::Result<&str, EffectError> {
         match &self.wrong {
             Some(wrong) => Err(EffectError::BadCall(wrong.clone())),
+            None if self.upload.as_ref().is_some_and(Upload::is_begun) => {
+                Err(EffectError::BadCall("the request's body was passed on before, and is gone".to_owned()))
+            }
             None => split(&self.to).map(|(target, _)| target),
         }
     }
@@ -244,7 +265,7 @@ impl Asked<'_> {
 
     /// Whether it may share the answer of an identical call.
     pub(super) fn is_shared(&self) -> bool {
-        self.method == Method::GET && self.body.is_empty() && !self.fresh
+        self.method == Method::GET && self.body.is_empty() && self.upload.is_none() && !self.fresh
     }
 }
 

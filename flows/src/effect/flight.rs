@@ -19,6 +19,7 @@ use crate::air::Ticket;
 use crate::exit::{Fail, Result};
 use crate::journal::{Entry, Got, hash};
 use crate::reads::{Found, Role};
+use crate::upload::Upload;
 use crate::wake::Stamp;
 
 impl<'r> IntoFuture for Call<'r> {
@@ -135,6 +136,9 @@ impl<'r> Flight<'r> {
         let (shared, cell) = (&fx.run.shared, fx.cell());
         self.began = now;
         let call = self.asked.prepare(self.node, now);
+        if let Some(upload) = &call.upload {
+            upload.measure(&shared.clock);
+        }
         if shared.journal.is_some() {
             self.body_hash = hash(&call.body);
         }
@@ -232,6 +236,9 @@ impl Flight<'_> {
             Err(error @ EffectError::Refused(_)) => (Outcome::Refused, 0, Some(error.code())),
             Err(error) => (Outcome::Error, 0, Some(error.code())),
         };
+        if let Some(upload) = &self.asked.upload {
+            log.attr_float(self.node, log.name("request_body_wait"), upload.waited().as_secs_f64());
+        }
         // Whoever waits longer than this one did makes the call anew, as when this one had been cancelled.
         let impatient = || self.asked.timeout.is_some() || self.asked.fx.cell().due().is_some();
         let share = self.leads && !(matches!(got, Err(EffectError::Timeout)) && impatient());
@@ -253,7 +260,9 @@ impl Flight<'_> {
                 Ok(Answer { status, headers, body, method, to })
             }
             Err(error) => {
-                let fail = Fail::from_effect(&error);
+                // A body that did not arrive is the client's doing, whatever the target made of it.
+                let broke = self.asked.upload.as_ref().and_then(Upload::error);
+                let fail = broke.map_or_else(|| Fail::from_effect(&error), Fail::from);
                 let detail = format!("{}: {error}", self.asked.line());
                 Err(fail.with_detail(detail).into())
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -15,6 +16,7 @@ use crate::exit::Result;
 use crate::flow::BoundFlow;
 use crate::journal::line;
 use crate::run::{Place, Runnable, Shell};
+use crate::upload::Upload;
 use crate::virtual_time::VirtualTime;
 
 /// What a call gets; see [`Fake::on`](super::Fake::on).
@@ -152,9 +154,21 @@ impl Shell for World {
                 (Duration::ZERO, Scripted::Error(EffectError::BadCall(text)))
             }
         };
-        self.calls.lock().push(Called { step: place.key().slot.to_string(), line: asked, call });
+        let pieces = call.upload.as_ref().and_then(Upload::open);
+        let number = {
+            let mut calls = self.calls.lock();
+            calls.push(Called { step: place.key().slot.to_string(), line: asked, call });
+            calls.len() - 1
+        };
         let timer = self.time.timer(takes);
         Box::pin(async move {
+            if let Some(mut pieces) = pieces {
+                while let Some(piece) = pieces.next().await {
+                    let piece = piece.map_err(|error| EffectError::Broken(error.to_string()))?;
+                    let call = &mut self.calls.lock()[number].call;
+                    call.body = [&call.body[..], &piece[..]].concat().into();
+                }
+            }
             timer.await;
             match answer {
                 Scripted::Answer(answer) => Ok(answer),
@@ -172,6 +186,6 @@ pub struct Called {
     pub step: String,
     /// `GET cart:/v1/carts/7`.
     pub line: String,
-    /// All of it.
+    /// All of it; what was passed on of the request's body is its body.
     pub call: HttpCall,
 }

@@ -133,6 +133,7 @@ impl Graph {
             "version": self.head.version,
             "owner": self.head.owner,
             "deadline_ms": self.head.deadline.map(ms),
+            "body": if self.head.streams_body { "stream" } else { "whole" },
             "doc": self.head.doc,
             "file": self.head.file,
             "line": self.head.line,

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{Error as PingoraError, ErrorType, Result};
@@ -12,6 +12,7 @@ use zerver_flows::{Body, BoundFlow, Cancel, Env, Fail, Req, Values};
 use zerver_telemetry::event::Cause;
 use zerver_telemetry::names::Name;
 
+use super::arriving::{self, Arriving};
 use super::{showing, streaming};
 use crate::admission::{self, Permit, Reason};
 use crate::error::Error;
@@ -81,7 +82,13 @@ pub(super) async fn run_flow(
     permit: &mut Option<Permit>,
 ) -> Result<()> {
     let Asked { live, plan, route, flow, params } = asked;
-    let body = match read_body(session, exchange, plan, route).await {
+    let streams = flow.flow().graph().head().streams_body;
+    let body = if streams {
+        Arriving::of(session, route).map(|(upload, arriving)| (Bytes::new(), Some((upload, arriving))))
+    } else {
+        arriving::whole(session, exchange, plan, route).await.map(|body| (body, None))
+    };
+    let (body, arriving) = match body {
         Ok(body) => body,
         Err(error) => return fail(session, exchange, &error).await,
     };
@@ -91,6 +98,10 @@ pub(super) async fn run_flow(
     let values = showing::asked(&mut req.headers, plan).then(Values::new);
     req.params = params;
     req.body = body;
+    let (upload, arriving) = arriving.unzip();
+    if let Some(upload) = upload {
+        req = req.with_upload(upload);
+    }
     req.client = Some(exchange.client);
     req.deadline = exchange.deadline;
 
@@ -112,8 +123,7 @@ pub(super) async fn run_flow(
             }
             Some(run.await)
         }
-        // Any byte, end or reset from the client: bytes of a next request are kept, the rest means that it left.
-        gone = session.as_downstream_mut().read_body_or_idle(true) => {
+        gone = client(session, arriving) => {
             tracing::debug!(request_id = exchange.request_id, ?gone, "client left during a flow");
             if let Some(cancel) = &cancel {
                 cancel.client_left();
@@ -171,6 +181,19 @@ pub(super) async fn run_flow(
     }
 }
 
+/// Hands over the body that a flow passes on, and sees the client leave.
+async fn client(session: &mut Session, arriving: Option<Arriving>) -> Result<Option<Bytes>> {
+    if let Some(arriving) = arriving {
+        arriving.read(session).await?;
+        if !session.as_downstream_mut().is_body_done() {
+            // What is left of it nobody reads: the flow knows why, and ends.
+            std::future::pending::<()>().await;
+        }
+    }
+    // Any byte, end or reset from the client: bytes of a next request are kept, the rest means that it left.
+    session.as_downstream_mut().read_body_or_idle(true).await
+}
+
 /// A flow's failure as ours: the operator's detail stays inside. Where a gate refused a call, its own time to come again
 /// goes to the client.
 fn error(fail: &Fail) -> Error {
@@ -185,37 +208,4 @@ fn error(fail: &Fail) -> Error {
         retry_after: by_gate.or((fail.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1)),
         refused: fail.refused.is_some(),
     }
-}
-
-/// Reads the whole body, within the route's bound and the time that bodies may take.
-async fn read_body(
-    session: &mut Session,
-    exchange: &Exchange,
-    plan: &Plan,
-    route: &Route,
-) -> std::result::Result<Bytes, Error> {
-    let limits = &plan.document.limits;
-    let max = route.body_bytes.unwrap_or(limits.body_bytes);
-    if content_length(&session.req_header().headers).is_some_and(|length| length > max as u64) {
-        return Err(Error::BodyTooLarge);
-    }
-    if session.as_downstream_mut().is_body_done() {
-        return Ok(Bytes::new());
-    }
-    let gone = |_| Error::ClientGone;
-    if session.req_header().headers.contains_key(header::EXPECT) {
-        session.as_downstream_mut().write_continue_response().await.map_err(gone)?;
-    }
-    exchange.waiting(Cause::Read, Name::NONE, None);
-    let read = async {
-        let mut body = BytesMut::new();
-        while let Some(piece) = session.as_downstream_mut().read_request_body().await.map_err(gone)? {
-            if body.len() + piece.len() > max {
-                return Err(Error::BodyTooLarge);
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body.freeze())
-    };
-    tokio::time::timeout(limits.body_timeout, read).await.unwrap_or(Err(Error::BodyTimeout))
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use zerver_flows::Upload;
 use zerver_flows::adapter::{EffectError, HttpAnswer, HttpCall};
 
+use super::passing::Passing;
 use super::peer::Picked;
 use crate::config::document::{self, Protocol};
 
@@ -27,7 +29,7 @@ const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// An upstream's pooled connections for effects.
 pub(super) struct Client {
-    pooled: Pooled<HttpConnector, Full<Bytes>>,
+    pooled: Pooled<HttpConnector, Either<Full<Bytes>, Passing>>,
     read_timeout: Duration,
 }
 
@@ -62,7 +64,14 @@ impl Client {
             .path_and_query(call.path_and_query.as_str())
             .build()
             .map_err(|error| EffectError::BadCall(format!("`{}`: {error}", call.path_and_query)))?;
-        let mut request = Request::new(Full::new(call.body.clone()));
+        let body = match &call.upload {
+            None => Either::Left(Full::new(call.body.clone())),
+            Some(upload) => {
+                let gone = || EffectError::BadCall("the request's body is gone: it was passed on before".to_owned());
+                Either::Right(Passing(upload.open().ok_or_else(gone)?))
+            }
+        };
+        let mut request = Request::new(body);
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = call.headers.clone();
@@ -80,7 +89,24 @@ impl Client {
             })?;
             Ok(HttpAnswer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
-        tokio::time::timeout(self.read_timeout, exchange).await.unwrap_or(Err(EffectError::Timeout))
+        tokio::select! {
+            answer = exchange => answer,
+            () = silence(self.read_timeout, call.upload.as_ref()) => Err(EffectError::Timeout),
+        }
+    }
+}
+
+/// Ready when a peer has been silent for so long. While a body is passed on to it, taking a piece is a sign of life, and
+/// a client that is slow to send one is not the peer's fault.
+async fn silence(longest: Duration, upload: Option<&Upload>) {
+    let mut taken = 0;
+    loop {
+        tokio::time::sleep(longest).await;
+        let (now, waits) = upload.map(Upload::progress).unwrap_or_default();
+        if now == taken && !waits {
+            return;
+        }
+        taken = now;
     }
 }
 

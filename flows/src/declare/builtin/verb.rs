@@ -38,7 +38,7 @@ pub(super) async fn act(verb: &Verb, view: &View<'_>, fx: &Fx<'_>) -> Result<Val
 
 /// A call with all its parts evaluated.
 fn call<'r>(to: &Template, sent: &Sent, view: &View<'_>, fx: &Fx<'r>) -> Result<Call<'r>> {
-    let Sent { method, headers, json, body, any_status } = sent;
+    let Sent { method, headers, json, body, passes, any_status } = sent;
     let mut call = fx.call(method.clone(), to.text(&|name| view.variable(name), segment).map_err(failed)?);
     for (name, value) in headers {
         call = call.header(name, text(value, view)?);
@@ -48,6 +48,9 @@ fn call<'r>(to: &Template, sent: &Sent, view: &View<'_>, fx: &Fx<'r>) -> Result<
     }
     if let Some(body) = body {
         call = call.body(text(body, view)?);
+    }
+    if *passes {
+        call = call.pass(view.scope.req);
     }
     Ok(if *any_status { call.any_status() } else { call })
 }

@@ -83,15 +83,18 @@ impl Planner<'_> {
 
     /// What a call sends.
     pub(super) fn sent(&mut self, of: Reader, path: &str, verb: &str, entries: &[Entry<'_>]) -> Arc<Sent> {
-        if let (Some(_), Some(body)) = (get(entries, "json"), get(entries, "body")) {
-            self.problem(body.referenced, format!("{path} sends `json` or `body`, not both"), None);
+        let bodies: Vec<_> = ["json", "body", "pass"].into_iter().filter_map(|key| get(entries, key)).collect();
+        if let [_, second, ..] = bodies[..] {
+            let message = format!("{path} sends one of `json`, `body` and the request's own (`pass`)");
+            self.problem(second.referenced, message, None);
         }
+        let passes = self.flag(path, entries, "pass");
         let headers = get(entries, "headers").map(|tree| self.headers(of, &format!("{path}.headers"), tree));
         let json = get(entries, "json").and_then(|tree| self.shape(of, &format!("{path}.json"), tree));
         let body = get(entries, "body").and_then(|tree| self.template(of, &format!("{path}.body"), tree));
         let method = Method::from_bytes(verb.to_ascii_uppercase().as_bytes()).unwrap_or_default();
         let any_status = self.any_status(path, entries);
-        Arc::new(Sent { method, headers: headers.unwrap_or_default(), json, body, any_status })
+        Arc::new(Sent { method, headers: headers.unwrap_or_default(), json, body, passes, any_status })
     }
 
     /// `status: any`.
