@@ -3,8 +3,10 @@
 mod problem;
 mod known;
 mod document;
+mod walk;
 mod expression;
 mod template;
+mod form;
 mod keys;
 mod plan;
 mod planner;

@@ -62,9 +62,11 @@ impl<'r> Fx<'r> {
         end.is_none_or(|end| shared.clock.after(shared.log.now(), wait) < end)
     }
 
-    /// Whether the step may be tried again: what its calls changed may be changed twice, or they changed nothing.
+    /// Whether the step may be tried again: what its calls changed may be changed twice, or they changed nothing, and the
+    /// request's body is still there if they need it.
     pub(crate) fn may_repeat(&self) -> bool {
-        self.cell().stamp.writes() == 0 || self.is_idempotent()
+        let stamp = &self.cell().stamp;
+        (stamp.writes() == 0 || self.is_idempotent()) && !stamp.is_spent()
     }
 
     /// Whether what its calls change may be changed twice without harm.

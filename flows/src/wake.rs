@@ -1,7 +1,7 @@
 //! The waker that remembers: when it was first woken, which node's progress did it, and what its future waits for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
 use parking_lot::Mutex;
@@ -31,6 +31,8 @@ pub(crate) struct Stamp {
     timers: AtomicU32,
     /// Calls of the node, or of a part of it, that change something and may have reached their target.
     writes: AtomicU32,
+    /// The node, or a part of it, has passed the request's body on: it cannot do so again.
+    spent: AtomicBool,
     /// Ticks of the node's end; 0 before.
     ended: AtomicU64,
 }
@@ -99,6 +101,7 @@ impl Stamp {
             pending: AtomicU32::new(0),
             timers: AtomicU32::new(0),
             writes: AtomicU32::new(0),
+            spent: AtomicBool::new(false),
             ended: AtomicU64::new(0),
         }
     }
@@ -111,6 +114,7 @@ impl Stamp {
         self.pending.store(0, Ordering::Relaxed);
         self.timers.store(0, Ordering::Relaxed);
         self.writes.store(0, Ordering::Relaxed);
+        self.spent.store(false, Ordering::Relaxed);
         self.ended.store(0, Ordering::Relaxed);
     }
 
@@ -206,6 +210,21 @@ impl Stamp {
         let mut above = if harmless { None } else { self.above() };
         while let Some(stamp) = above {
             count(&stamp.writes, 1);
+            above = stamp.above();
+        }
+    }
+
+    /// Whether another try has no body to pass on.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
+    }
+
+    /// The node has passed the request's body on, and so has what it is a part of.
+    pub(crate) fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+        let mut above = self.above();
+        while let Some(stamp) = above {
+            stamp.spent.store(true, Ordering::Relaxed);
             above = stamp.above();
         }
     }

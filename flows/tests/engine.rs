@@ -11,6 +11,7 @@ mod engine {
     mod refusal;
     mod random;
     mod streaming;
+    mod upload;
     mod json;
     mod sse;
     mod declare;

@@ -3,35 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr, operators};
 use cel::objects::{Key, OptionalValue};
 use cel::{Context, Env, Program, Value};
+
+use super::walk::{Path, Walk};
+
+pub(super) use super::walk::Use;
 
 /// The most nodes an expression's tree may have.
 pub(super) const NODES_MAX: usize = 1_000;
 /// How deep comprehensions (`map`, `filter`, `all`, `exists`) may nest.
 pub(super) const NESTING_MAX: usize = 2;
-
-/// Names that are no variables but types or namespaces of functions.
-const KNOWN: [&str; 15] = [
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-    "optional",
-    "math",
-    "strings",
-    "base64",
-    "lists",
-];
-/// What may be asked of an option, besides `.?field` and `has(option.field)`.
-const OF_OPTIONS: [&str; 4] = ["orValue", "or", "hasValue", "value"];
 
 /// The language as flows use it; shared by all expressions of a page.
 pub(super) fn language() -> Arc<Env> {
@@ -46,15 +28,10 @@ pub(super) struct Expr {
     pub(super) source: String,
     /// The free variables it reads, with whether each use minds that it may be missing.
     pub(super) reads: BTreeMap<String, Use>,
-}
-
-/// How an expression uses a variable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    /// Every use goes through `.?`, `has()` or a default.
-    Careful,
-    /// Some use takes it for present.
-    Plain,
+    /// Where in them it looks.
+    pub(super) looks: Vec<Path>,
+    /// What the whole expression is, when it does nothing but look.
+    pub(super) whole: Option<Path>,
 }
 
 impl Expr {
@@ -67,15 +44,15 @@ impl Expr {
             let first = errors.errors.first();
             first.map_or_else(|| "cannot be read".to_owned(), |error| reword(&error.msg, error.pos.1, source))
         })?;
-        let mut walk = Walk { reads: BTreeMap::new(), nodes: 0, deepest: 0 };
-        walk.expr(&program.expression().expr, &mut Vec::new(), 0);
+        let walk = Walk::of(&program.expression().expr);
         if walk.nodes > NODES_MAX {
             return Err(format!("is too large: {} parts, the most is {NODES_MAX}", walk.nodes));
         }
         if walk.deepest > NESTING_MAX {
             return Err(format!("nests {} loops, the most is {NESTING_MAX}", walk.deepest));
         }
-        Ok(Self { program, env: Arc::clone(env), source: source.to_owned(), reads: walk.reads })
+        let Walk { reads, looks, whole, .. } = walk;
+        Ok(Self { program, env: Arc::clone(env), source: source.to_owned(), reads, looks, whole })
     }
 
     /// Evaluates it; `variable` gives the value of each name it reads.
@@ -115,88 +92,6 @@ fn reword(text: &str, column: isize, source: &str) -> String {
         return format!("misses `{}` at its column {column}", quoted(text));
     }
     format!("{text}, at its column {column}")
-}
-
-/// Collects free variables and measures the tree.
-struct Walk {
-    reads: BTreeMap<String, Use>,
-    nodes: usize,
-    deepest: usize,
-}
-
-impl Walk {
-    fn read(&mut self, name: &str, bound: &[String], how: Use) {
-        let name = name.trim_start_matches('.');
-        if name.starts_with('@') || KNOWN.contains(&name) || bound.iter().any(|b| b == name) {
-            return;
-        }
-        let uses = self.reads.entry(name.to_owned()).or_insert(how);
-        if how == Use::Plain {
-            *uses = Use::Plain;
-        }
-    }
-
-    /// A place where an option may stand.
-    fn careful(&mut self, expr: &IdedExpr, bound: &mut Vec<String>, depth: usize) {
-        match &expr.expr {
-            Ast::Ident(name) => {
-                self.nodes += 1;
-                self.read(name, bound, Use::Careful);
-            }
-            _ => self.expr(&expr.expr, bound, depth),
-        }
-    }
-
-    fn all<'e>(&mut self, list: impl IntoIterator<Item = &'e IdedExpr>, bound: &mut Vec<String>, depth: usize) {
-        for expr in list {
-            self.expr(&expr.expr, bound, depth);
-        }
-    }
-
-    fn expr(&mut self, expr: &Ast, bound: &mut Vec<String>, depth: usize) {
-        self.nodes += 1;
-        match expr {
-            Ast::Ident(name) => self.read(name, bound, Use::Plain),
-            Ast::Select(select) if select.test => self.careful(&select.operand, bound, depth),
-            Ast::Select(select) => self.expr(&select.operand.expr, bound, depth),
-            Ast::Call(call) => {
-                let optional = [operators::OPT_SELECT, operators::OPT_INDEX].contains(&call.func_name.as_str());
-                let asks = OF_OPTIONS.contains(&call.func_name.as_str());
-                match &call.target {
-                    Some(target) if asks => self.careful(target, bound, depth),
-                    Some(target) => self.expr(&target.expr, bound, depth),
-                    None => {}
-                }
-                for (n, arg) in call.args.iter().enumerate() {
-                    if optional && n == 0 {
-                        self.careful(arg, bound, depth);
-                    } else {
-                        self.expr(&arg.expr, bound, depth);
-                    }
-                }
-            }
-            Ast::Comprehension(c) => {
-                self.deepest = self.deepest.max(depth + 1);
-                self.all([&c.iter_range, &c.accu_init], bound, depth);
-                let before = bound.len();
-                bound.extend([c.iter_var.clone(), c.accu_var.clone()]);
-                bound.extend(c.iter_var2.clone());
-                self.all([&c.loop_cond, &c.loop_step, &c.result], bound, depth + 1);
-                bound.truncate(before);
-            }
-            Ast::List(list) => self.all(&list.elements, bound, depth),
-            Ast::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, bound, depth)),
-            Ast::Struct(made) => made.entries.iter().for_each(|entry| self.entry(&entry.expr, bound, depth)),
-            Ast::Literal(_) | Ast::Unspecified => {}
-        }
-    }
-
-    fn entry(&mut self, entry: &EntryExpr, bound: &mut Vec<String>, depth: usize) {
-        match entry {
-            EntryExpr::StructField(field) => self.expr(&field.value.expr, bound, depth),
-            EntryExpr::MapEntry(pair) => self.all([&pair.key, &pair.value], bound, depth),
-        }
-    }
 }
 
 /// A JSON value as CEL sees it: whole numbers are `int` where they fit.

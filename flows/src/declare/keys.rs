@@ -22,7 +22,7 @@ pub(super) const CALLS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// The verbs that end the flow: their steps have no value.
 pub(super) const ENDS: [&str; 3] = ["replace", "answer", "fail"];
 /// What else a step can say.
-pub(super) const MODIFIERS: [&str; 28] = [
+pub(super) const MODIFIERS: [&str; 29] = [
     "headers",
     "json",
     "body",
@@ -50,6 +50,7 @@ pub(super) const MODIFIERS: [&str; 28] = [
     "max",
     "parallel",
     "optional_items",
+    "gives",
     "sensitive",
 ];
 /// The modifiers that say how a list of calls becomes one value.
@@ -69,6 +70,8 @@ pub(super) const ANSWER: [&str; 4] = ["status", "headers", "json", "text"];
 pub(super) const WITH: [&str; 5] = ["path", "params", "query", "headers", "json"];
 /// Keys of `fail`.
 pub(super) const FAIL: [&str; 3] = ["status", "message", "code"];
+/// The words for what a value is.
+pub(super) const FORMS: [&str; 4] = ["text", "number", "bool", "any"];
 /// Who goes first.
 pub(super) const PRIORITIES: [&str; 3] = ["interactive", "batch", "critical"];
 /// What the answer in place of a failure may read.
@@ -115,11 +118,13 @@ pub(super) fn goes_with(verb: &str, modifier: &str) -> bool {
         ["optional", "timeout", "fallback", "each", "sensitive"].contains(&modifier) || LOOP.contains(&modifier);
     match verb {
         "set" => any || waits,
-        "flow" => any || waits || ["with", "status", "retry", "idempotent", "undo", "cleanup"].contains(&modifier),
+        "flow" => {
+            any || waits || ["with", "status", "gives", "retry", "idempotent", "undo", "cleanup"].contains(&modifier)
+        }
         "replace" => any || modifier == "with",
         "answer" | "fail" => any,
         "call" => {
-            let more = ["args", "retry", "idempotent", "priority", "undo", "cleanup"];
+            let more = ["args", "gives", "retry", "idempotent", "priority", "undo", "cleanup"];
             any || waits || more.contains(&modifier)
         }
         _ => !["with", "args"].contains(&modifier),

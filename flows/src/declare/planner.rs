@@ -12,6 +12,7 @@ use crate::graph::{Graph, GraphError, GraphNode, Head, Later, check_slug};
 
 mod page;
 mod edges;
+mod forms;
 mod call;
 mod verb;
 mod join;
@@ -57,6 +58,7 @@ impl Planner<'_> {
         steps.push(step);
 
         self.connect(&mut nodes);
+        self.check_looks();
         let places: Vec<Location> = written.iter().map(|(key, _)| key.referenced).collect();
         let graph = self.graph(head, nodes, &names, &places, tree.referenced)?;
         let steps: Option<Vec<Step>> = steps.into_iter().collect();
@@ -86,7 +88,10 @@ impl Planner<'_> {
         head.optional_within = get(entries, "optional_within").and_then(|tree| self.duration("optional_within", tree));
         if let Some(word) = get(entries, "body") {
             match self.text("body", word) {
-                Some("stream") => head.streams_body = true,
+                Some("stream") => {
+                    head.streams_body = true;
+                    self.streams_body = true;
+                }
                 Some("whole") | None => {}
                 Some(other) => {
                     let message = format!("body: `{other}` is neither `whole` nor `stream`");

@@ -59,6 +59,7 @@ fn step() -> Value {
         "fail": fail(),
         "with": with(),
         "status": { "const": "any", "description": "Takes any status: the value is `{status, headers, body}`." },
+        "gives": gives(),
         "when": { "type": ["string", "boolean"], "description": "Runs only when this expression is true." },
         "after": { "type": "array", "items": { "type": "string" }, "description": "Steps to wait for." },
         "optional": flag("The flow goes on without it when it fails."),
@@ -128,6 +129,19 @@ fn exposed() -> Value {
 
 fn args() -> Value {
     json!({ "type": "object", "description": "What that step is given, by the names of its parameters." })
+}
+
+/// What a value looks like. Deeper parts are held to the same rules by the loader.
+fn gives() -> Value {
+    json!({
+        "description": "What its value looks like, so that expressions are checked against it.",
+        "oneOf": [
+            { "enum": keys::FORMS },
+            { "type": "array", "minItems": 1, "maxItems": 1 },
+            { "type": "object" },
+        ],
+        "examples": [{ "id": "text", "items": [{ "sku": "text", "cents": "number" }] }],
+    })
 }
 
 /// What a call sends.

@@ -237,6 +237,9 @@ impl Flight<'_> {
             Err(error) => (Outcome::Error, 0, Some(error.code())),
         };
         if let Some(upload) = &self.asked.upload {
+            if upload.is_begun() {
+                self.stamp.spend();
+            }
             log.attr_float(self.node, log.name("request_body_wait"), upload.waited().as_secs_f64());
         }
         // Whoever waits longer than this one did makes the call anew, as when this one had been cancelled.

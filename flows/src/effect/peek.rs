@@ -48,7 +48,7 @@ impl<'r> Fx<'r> {
     ///     respond(stored)
     /// }
     /// let mut fake = Fake::new();
-    /// fake.on("PUT files:/new.png").answers(201, "");
+    /// fake.on("PUT files:/new.png").status(201);
     /// let mut image = Req::new(http::Method::POST, "/");
     /// image.body = b"\x89PNG....".as_slice().into();
     /// let done = fake.run(&upload(), image);

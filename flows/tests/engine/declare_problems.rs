@@ -257,3 +257,70 @@ respond: {}
     let unknown = Known { flows: None, ..known };
     assert!(load_str(yaml, unknown).is_ok(), "where the flows are not known, the name is looked for when it is needed");
 }
+
+#[test]
+fn expressions_look_only_for_what_is_there() {
+    let check = |steps: &str, respond: &str, expected: &[&str]| assert_eq!(problems(steps, respond), expected);
+    let ok = "{ json: {} }";
+    check(
+        "  cart: { get: 'cart:/v1', gives: { id: text, items: [{ sku: text, cents: number }] } }",
+        "{ json: { a: '${cart.itms}', b: '${cart.items.map(i, i.cent)}', c: '${cart.id.x}', d: '${cart.items[0].sku}' } }",
+        &[
+            "4:23: respond.json.a: `cart` has no field `itms`; did you mean `items`?",
+            "4:42: respond.json.b: `cart.items[…]` has no field `cent`; did you mean `cents`?",
+            "4:77: respond.json.c: `cart.id` is text, and has no field `x`",
+        ],
+    );
+    check(
+        "  p: { get: 'profile:/', status: any, when: request.metod == 'GET' }",
+        "{ json: { a: '${p.?statu.orValue(0)}', b: '${has(p.body) ? p.?body.?name.orValue(1) : 2}' } }",
+        &[
+            "3:45: steps.p.when: `request` has no field `metod`; did you mean `method`?",
+            "4:23: respond.json.a: `p` has no field `statu`; did you mean `status`?",
+        ],
+    );
+    check(
+        "  made: { set: { total: 3, of: '${lines}' } }\n  lines: { set: [{ n: 1 }, { n: 2 }] }\n  \
+           each: { each: lines, max: 9, get: 'price:/${item.n}/${item.m}', gives: number }",
+        "{ json: { a: '${made.of[0].m}', b: '${each[0].x}', c: '${made.totl}', d: '${made.of[0].n + made.total}' } }",
+        &[
+            "5:37: steps.each.get: `item` has no field `m`; did you mean `n`?",
+            "6:23: respond.json.a: `made.of[…]` has no field `m`; did you mean `n`?",
+            "6:45: respond.json.b: `each[…]` is a number, and has no field `x`",
+            "6:64: respond.json.c: `made` has no field `totl`; did you mean `total`?",
+        ],
+    );
+    check(
+        "  a: { get: 'cart:/', gives: { id: txt } }\n  b: { get: 'cart:/', gives: [text, text] }\n  c: { set: 1, gives: text }",
+        ok,
+        &[
+            "3:36: steps.a.gives.id says what a value is; did you mean `text`?",
+            "4:30: steps.b.gives says what a value is; one of text, number, bool, any, a list of one such, or a mapping \
+             of names to such",
+            "5:16: steps.c.gives has no meaning beside `set`; beside it there are when, after, optional, timeout, \
+             fallback, each, max, parallel, optional_items, sensitive",
+        ],
+    );
+}
+
+#[test]
+fn a_body_that_streams_is_passed_on_and_not_read() {
+    let problems = |page: &str| -> Vec<String> {
+        load_str(page, Known::targets(&TARGETS)).unwrap_err().iter().map(ToString::to_string).collect()
+    };
+    let page = "flow: upload\nbody: stream\nsteps:\n  a: { put: 'cart:/a', pass: true }\n  \
+                b: { put: 'cart:/b', pass: true, json: 1 }\n  c: { set: '${request.body.x}' }\nrespond: {}\n";
+    assert_eq!(
+        problems(page),
+        [
+            "5:30: steps.b sends one of `json`, `body` and the request's own (`pass`)",
+            "6:13: steps.c.set reads the request's body, which is a stream here; pass it on with `pass: true`, or say \
+             `body: whole`",
+        ]
+    );
+    assert_eq!(
+        problems("flow: upload\nbody: streams\nsteps: {}\nrespond: {}\n"),
+        ["2:7: body: `streams` is neither `whole` nor `stream`; `whole` is read before the flow runs, `stream` is \
+          passed on as it comes (`pass: true`)"]
+    );
+}

@@ -167,7 +167,7 @@ on_error:
     fake.on("GET cart:").json("well");
 
     let flow = yaml(
-        "flow: sorry-no\nsteps:\n  cart: { get: 'cart:/' }\nrespond: { json: '${cart}' }\non_error: { text: '${fail.nothing}' }\n",
+        "flow: sorry-no\nsteps:\n  cart: { get: 'cart:/' }\nrespond: { json: '${cart}' }\non_error: { text: '${1 / (fail.status - 502)}' }\n",
     );
     let mut fake = Fake::new();
     fake.on("GET cart:").status(500);

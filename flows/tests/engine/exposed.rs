@@ -282,7 +282,7 @@ fn calls_of_steps_are_checked_when_the_page_is_loaded() {
         "{ call: fail, body: x }",
         &[
             "4:20: steps.a.body has no meaning beside `call`; beside it there are args, when, after, optional, timeout, \
-           retry, idempotent, priority, fallback, undo, cleanup, each, max, parallel, optional_items, sensitive",
+           retry, idempotent, priority, fallback, undo, cleanup, each, max, parallel, optional_items, gives, sensitive",
         ],
     );
     let args = problems("{ get: 'log:/', args: {} }");

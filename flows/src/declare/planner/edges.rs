@@ -11,6 +11,7 @@ impl Planner<'_> {
     /// Notes what an expression reads.
     pub(super) fn mention(&mut self, of: Reader, path: &str, at: Location, expr: &Expr) {
         self.reads_body |= expr.source.contains("body");
+        self.look(of, path, at, expr);
         for (name, how) in &expr.reads {
             self.mentions.push(Mention { of, name: name.clone(), how: *how, path: path.to_owned(), at });
         }

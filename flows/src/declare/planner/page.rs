@@ -8,8 +8,10 @@ use http::HeaderName;
 use serde_json::Value as Json;
 use serde_saphyr::{Location, Spanned};
 
+use super::forms::Look;
 use crate::declare::document::{Tree, place};
 use crate::declare::expression::{Expr, Use, language};
+use crate::declare::form::Form;
 use crate::declare::known::Known;
 use crate::declare::problem::Problem;
 use crate::declare::template::{Shape, Template};
@@ -56,6 +58,12 @@ pub(super) struct Planner<'t> {
     /// The steps that end the flow, and have no value.
     pub(super) ends: Vec<usize>,
     pub(super) reads_body: bool,
+    pub(super) streams_body: bool,
+    pub(super) looks: Vec<Look>,
+    /// What slots hold.
+    pub(super) forms: Vec<(String, Form)>,
+    /// What `item` is in the steps that loop.
+    pub(super) items: Vec<(usize, Form)>,
 }
 
 /// A mention of a variable, and where.
@@ -69,7 +77,18 @@ pub(super) struct Mention {
 
 impl<'t> Planner<'t> {
     pub(super) fn new(known: Known<'t>) -> Self {
-        Self { env: language(), known, problems: Vec::new(), mentions: Vec::new(), ends: Vec::new(), reads_body: false }
+        Self {
+            env: language(),
+            known,
+            problems: Vec::new(),
+            mentions: Vec::new(),
+            ends: Vec::new(),
+            reads_body: false,
+            streams_body: false,
+            looks: Vec::new(),
+            forms: Vec::new(),
+            items: Vec::new(),
+        }
     }
 }
 

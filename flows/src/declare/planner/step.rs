@@ -94,6 +94,9 @@ impl Planner<'_> {
             self.ends.push(n);
         }
         let work = self.work(&written, &mut node);
+        if let Some(work) = &work {
+            self.holds(&written, name, work);
+        }
         let of = Reader::Afterwards(n);
         let mut afterwards = |key: &str, node: &mut GraphNode| {
             let tree = written.get(key)?;
