@@ -82,7 +82,9 @@ pub fn undo(run: &Run, ended: &Result<()>) -> Option<Afterwards> {
         let undo = nodes[*n].undo.as_ref()?;
         Some(GraphNode { idempotent: true, ..undo.node(&format!("undo_{}", nodes[*n].name), UNDO_TIME) })
     };
-    Some(Afterwards::new(run, "undo", steps.iter().filter_map(undo).collect(), steps))
+    let mut after = Afterwards::new(run, "undo", steps.iter().filter_map(undo).collect(), steps);
+    after.run.insists = true;
+    Some(after)
 }
 
 /// The cleaning up after what was done, whether the flow failed or not.
@@ -104,7 +106,7 @@ pub fn on_error(run: &Run, ended: &Result<()>) -> Option<Afterwards> {
         return None;
     };
     let node = run.bound.graph.head().on_error.as_ref()?.node("on_error", ON_ERROR_TIME);
-    run.note_failure(run.failed_at().unwrap_or(0), (**fail).clone());
+    run.tell(run.failed_at().unwrap_or(0), (**fail).clone());
     Some(Afterwards::new(run, "on_error", vec![node], vec![0]))
 }
 

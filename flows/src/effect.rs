@@ -13,6 +13,7 @@ use crate::response::Response;
 use crate::run::Run;
 
 mod answer;
+mod asked;
 mod call;
 mod flight;
 mod pause;
@@ -67,6 +68,11 @@ impl<'r> Fx<'r> {
     pub(crate) fn may_repeat(&self) -> bool {
         let stamp = &self.cell().stamp;
         (stamp.writes() == 0 || self.is_idempotent()) && !stamp.is_spent()
+    }
+
+    /// Whether a gate's refusal is tried again, because the step has to be done in the end.
+    pub(crate) fn insists_after(&self, fail: &Fail) -> bool {
+        self.run.insists && fail.refused.is_some()
     }
 
     /// Whether what its calls change may be changed twice without harm.

@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::adapter::{EffectError, Refusal};
 use crate::request::Req;
 use crate::response::Response;
+use crate::upload::UploadError;
 
 /// What a step returns: its slot's value, or how the flow ends early.
 pub type Result<T, E = Exit> = std::result::Result<T, E>;
@@ -249,6 +250,19 @@ impl<T> OrFail<T> for Option<T> {
 impl<T, E: fmt::Display> OrFail<T> for std::result::Result<T, E> {
     fn or_fail(self, status: u16, message: &'static str) -> Result<T> {
         self.map_err(|error| refusal(status, message).with_detail(error.to_string()).into())
+    }
+}
+
+impl From<UploadError> for Fail {
+    /// The client's doing: 413, 408, or 400 for a body that broke off.
+    fn from(error: UploadError) -> Self {
+        let (status, code, message) = match error {
+            UploadError::TooLarge { .. } => (413, "body_too_large", "the body is too large"),
+            UploadError::Timeout => (408, "body_timeout", "the body did not arrive in time"),
+            UploadError::Broken => (400, "body_broken", "the body broke off"),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+        Self::new(status, message).with_code(code).with_detail(error.to_string())
     }
 }
 

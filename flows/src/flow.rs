@@ -54,6 +54,7 @@ pub struct FlowOutcome {
 }
 
 impl Flow {
+    #[cfg_attr(not(feature = "declare"), expect(dead_code, reason = "only pages make flows without the macro"))]
     pub(crate) fn new(
         graph: Graph,
         body: impl for<'a> Fn(&'a Req, &'a Run) -> BoxFuture<'a, Result<Response>> + Send + Sync + 'static,
@@ -225,7 +226,7 @@ pub(crate) async fn perform(flow: &BoundFlow, req: &Req, mut opening: Opening) -
         let bytes = i64::try_from(shared.arena.used()).unwrap_or(i64::MAX);
         shared.log.attr_int(run.parent, shared.log.name("zerver.flow.scratch_bytes"), bytes);
     }
-    let failures = run.failures();
+    let failures = std::mem::take(&mut *run.shared.told.lock());
     debug_assert!(run.cells.iter().all(|cell| cell.stamp.pending().0 == 0), "an effect outlived its flow");
     FlowOutcome { result, failures, stuck }
 }

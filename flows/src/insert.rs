@@ -126,6 +126,9 @@ pub(crate) async fn replace(run: &Run, mut next: Replace, most: usize) -> (Resul
         if let Some((at, last)) = instead.ended() {
             run.end(at, last);
         }
+        if !Arc::ptr_eq(&run.shared, &instead.shared) {
+            run.shared.told.lock().append(&mut instead.shared.told.lock());
+        }
         match result {
             Err(Exit::Replace(further)) => {
                 drop(instead);

@@ -13,7 +13,7 @@ mod time;
 mod order;
 
 pub use finding::Finding;
-pub use remarks::{Join, Remarks, Said};
+pub use remarks::Remarks;
 pub use rule::{Rule, Severity};
 
 use crate::graph::Graph;

@@ -32,17 +32,18 @@ pub fn may_pass(fail: &Fail) -> bool {
 
 /// Runs `step`, and up to `more` times again while it fails with what may pass and there is time left. Each wait is
 /// between half of its bound and all of it, fixed by the request's trace, or what `Retry-After` asks for. A step whose calls may have changed
-/// something is tried again only when it is declared idempotent.
+/// something is tried again only when it is declared idempotent. Undoing does not leave it at a gate's refusal either.
 ///
 /// # Errors
 /// The last try's.
 pub async fn retry<T, F: Future<Output = Result<T>>>(fx: &Fx<'_>, more: u32, mut step: impl FnMut() -> F) -> Result<T> {
     for tries in 0..more.min(RETRIES_MAX) {
         match step().await {
-            Err(Exit::Fail(fail)) if may_pass(&fail) && fx.may_repeat() => {
+            Err(Exit::Fail(fail)) if (may_pass(&fail) || fx.insists_after(&fail)) && fx.may_repeat() => {
                 let bound = FIRST_WAIT.saturating_mul(1 << tries).min(LONGEST_WAIT);
                 let share = fx.chance(tries);
                 let asked = fail.retry_after_s.map_or(Duration::ZERO, |s| Duration::from_secs(u64::from(s)));
+                let asked = fail.refused.map_or(asked, |refusal| refusal.retry_after.max(asked));
                 let wait = bound.mul_f64(0.5 + share / 2.0).max(asked);
                 if wait > LONGEST_ASKED || !fx.has_time_for(wait) || !fx.spend_retry() {
                     return Err(Exit::Fail(fail));

@@ -89,6 +89,8 @@ pub struct Run {
     pub(crate) is_root: bool,
     /// It ends when the client leaves: the request's own run, or the one in its place.
     pub(crate) obeys: bool,
+    /// What a gate refuses to its steps is tried again, too.
+    pub(crate) insists: bool,
     /// It sees to its deadline itself.
     pub(crate) keeps_time: bool,
     /// Runs it is inside of.
@@ -118,6 +120,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Mutex<Calls>,
     pub(crate) retries: Retries,
     pub(crate) arena: Arena,
+    /// The failures to be told with the outcome, by the names of their steps and of those they are inside of.
+    pub(crate) told: Mutex<Vec<(String, Fail)>>,
     /// Steps that wrote their slot, so far.
     pub(crate) wrote: AtomicU32,
     /// Flows that steps have run inside this one, so far.
@@ -187,6 +191,7 @@ impl Run {
             calls: Calls::new(at_once),
             retries: Retries::default(),
             arena: Arena::default(),
+            told: Mutex::default(),
             wrote: AtomicU32::new(0),
             inserted: AtomicU32::new(0),
         });
@@ -217,6 +222,7 @@ impl Run {
             attempt,
             is_root: false,
             obeys: false,
+            insists: false,
             keeps_time: true,
             depth: 0,
             failures: Mutex::default(),
@@ -291,8 +297,17 @@ impl Run {
         if last.refused.is_some() { worse().unwrap_or(last) } else { last }
     }
 
+    /// Notes a failure that does not end the run. That of an optional step, wherever it is, is told with the outcome.
     pub(crate) fn note_failure(&self, step: usize, fail: Fail) {
+        if self.bound.graph.nodes()[step].optional {
+            self.tell(step, fail.clone());
+        }
         self.failures.lock().push((step, fail));
+    }
+
+    /// Tells of a step's failure with the outcome.
+    pub(crate) fn tell(&self, step: usize, fail: Fail) {
+        self.shared.told.lock().push((self.path(step).to_string(), fail));
     }
 
     /// Notes which step makes the run fail.
@@ -303,12 +318,6 @@ impl Run {
     /// Which of its own steps made it fail, whatever failed inside that one.
     pub(crate) fn failed_at(&self) -> Option<usize> {
         usize::try_from(self.failed_at.load(Relaxed)).ok().filter(|step| *step < self.cells.len())
-    }
-
-    /// Every step that failed without ending the run, by name.
-    pub(crate) fn failures(&self) -> Vec<(String, Fail)> {
-        let name = |n: usize| self.bound.graph.nodes()[n].name.to_string();
-        self.failures.lock().iter().map(|(n, fail)| (name(*n), fail.clone())).collect()
     }
 
     /// Says that the run's outcome is known.
@@ -382,6 +391,7 @@ impl Shared {
             calls: Calls::new(self.calls.lock().air.at_once()),
             retries: self.retries.rest(),
             arena: Arena::default(),
+            told: Mutex::new(std::mem::take(&mut *self.told.lock())),
             wrote: AtomicU32::new(0),
             inserted: AtomicU32::new(self.inserted.load(Relaxed)),
         }

@@ -1,5 +1,5 @@
 //! The built binary from the outside: tests start `zerver`, talk to it over sockets, and read what it shows. Only what
-//! needs flows in Rust (`streaming`, `stuck`) starts a gateway in its own process.
+//! needs flows in Rust (`streaming`, `uploads`, `stuck`) starts a gateway in its own process.
 
 #[path = "e2e/support.rs"]
 mod support;
@@ -18,6 +18,8 @@ mod proxy;
 mod leaving;
 #[path = "e2e/streaming.rs"]
 mod streaming;
+#[path = "e2e/uploads.rs"]
+mod uploads;
 #[path = "e2e/stuck.rs"]
 mod stuck;
 #[path = "e2e/checkout.rs"]

@@ -39,7 +39,7 @@ pub(super) enum Work {
     /// By a join of several; its rules are those of the graph inside the step's node.
     Branches { branches: Vec<Branch>, value: Joined },
     /// By doing one thing for each item of a list.
-    Each { list: Expr, most: u16, optional: bool, verb: Verb },
+    Each { list: Box<Expr>, most: u16, optional: bool, verb: Verb },
     /// It is the flow's answer.
     Respond(Answer),
 }

@@ -12,7 +12,7 @@ pub(super) struct Template(Vec<Part>);
 
 enum Part {
     Text(String),
-    Expr(Expr),
+    Expr(Box<Expr>),
 }
 
 /// A JSON value with templates for its texts.
@@ -47,7 +47,7 @@ impl Template {
             let end = closing(inner).ok_or_else(|| format!("`{text}`: a `${{` is not closed by `}}`"))?;
             let source = inner[..end].trim();
             let expr = Expr::compile(env, source).map_err(|why| format!("`{source}` {why}"))?;
-            parts.push(Part::Expr(expr));
+            parts.push(Part::Expr(Box::new(expr)));
             rest = &inner[end + 1..];
         }
         plain.push_str(rest);
@@ -60,7 +60,7 @@ impl Template {
     /// The expressions in it.
     pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         self.0.iter().filter_map(|part| match part {
-            Part::Expr(expr) => Some(expr),
+            Part::Expr(expr) => Some(&**expr),
             Part::Text(_) => None,
         })
     }

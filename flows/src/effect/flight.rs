@@ -1,6 +1,6 @@
 //! A call in the air: from the first poll to the end, measured as a part of its step.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,8 +12,8 @@ use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Opening;
 
-use super::call::{Asked, Judged};
-use super::{Answer, Call};
+use super::Answer;
+use super::asked::Asked;
 use crate::adapter::{EffectError, HttpAnswer, Traced};
 use crate::air::Ticket;
 use crate::exit::{Fail, Result};
@@ -22,18 +22,9 @@ use crate::reads::{Found, Role};
 use crate::upload::Upload;
 use crate::wake::Stamp;
 
-impl<'r> IntoFuture for Call<'r> {
-    type Output = Result<Answer>;
-    type IntoFuture = Effect<'r>;
-
-    fn into_future(self) -> Effect<'r> {
-        Effect(Some(self.0))
-    }
-}
-
 /// A call in the air. It begins with its first poll and ends, cancelled, when it is dropped.
 #[must_use = "a call is made when it is awaited"]
-pub struct Effect<'r>(Option<Box<Flight<'r>>>);
+pub struct Effect<'r>(pub(super) Option<Box<Flight<'r>>>);
 
 /// A call from its making to its end: one allocation, which does not move.
 pub(super) struct Flight<'r> {
@@ -202,11 +193,11 @@ impl Future for Effect<'_> {
             return Poll::Ready(Err(Fail::internal("polled_again", "an effect was polled after its end").into()));
         };
         let woken = flight.stamp.take();
-        if matches!(flight.stage, Stage::Asked) {
-            if let Err(error) = flight.launch() {
-                self.0 = None;
-                return Poll::Ready(Err(Fail::from_effect(&error).into()));
-            }
+        if matches!(flight.stage, Stage::Asked)
+            && let Err(error) = flight.launch()
+        {
+            self.0 = None;
+            return Poll::Ready(Err(Fail::from_effect(&error).into()));
         }
         let Poll::Ready(got) = flight.poll() else {
             flight.stamp.register(cx.waker());
@@ -308,23 +299,6 @@ impl Flight<'_> {
                 got: got(),
             });
         }
-    }
-}
-
-impl Judged {
-    /// The failure that this answer is for the step.
-    fn fail(&self, asked: &str, answer: &HttpAnswer) -> Fail {
-        let detail = format!("{asked} answered {}", answer.status.as_u16());
-        let seconds = answer.retry_after().and_then(|wait| u16::try_from(wait.as_secs()).ok());
-        let mapped = self.mapped.iter().find(|(status, ..)| *status == answer.status.as_u16());
-        let fail = match mapped {
-            Some((_, becomes, message)) => {
-                let status = http::StatusCode::from_u16(*becomes).ok().filter(|s| s.as_u16() >= 400);
-                Fail::new(status.unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR), *message).with_detail(detail)
-            }
-            None => Fail::upstream("upstream_status", detail),
-        };
-        Fail { upstream_status: Some(answer.status), retry_after_s: seconds, ..fail }
     }
 }
 

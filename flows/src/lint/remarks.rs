@@ -11,51 +11,6 @@ pub struct Remarks {
     pub allow: Vec<Rule>,
     /// The most time that any route to the flow gives it; none when one of them gives it any.
     pub route_timeout: Option<Duration>,
-    /// What the page says of steps, by name.
-    pub steps: Vec<(String, Said)>,
-}
-
-/// What a page says of one step and its graph does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// Whether its writes are declared to be harmless when made twice.
-    pub idempotent: bool,
-    /// It calls a step written in Rust, whatever that is called.
-    pub rust: bool,
-    /// How its calls are joined, where not all of them count.
-    pub join: Option<Join>,
-}
-
-/// A join that is content with some of its calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Join {
-    /// What ends first.
-    Race,
-    /// The first success.
-    FirstOk,
-    /// Some successes.
-    Quorum,
-    /// A second call when the first one takes this long; none when that is measured.
-    Hedge(Option<Duration>),
-}
-
-impl Join {
-    /// The modifier that asks for it.
-    #[must_use]
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::Race => "race",
-            Self::FirstOk => "first_ok",
-            Self::Quorum => "quorum",
-            Self::Hedge(_) => "hedge",
-        }
-    }
-}
-
-impl Remarks {
-    /// What is said of a step; nothing, where nothing is.
-    #[must_use]
-    pub fn of(&self, step: &str) -> Said {
-        self.steps.iter().find(|(name, _)| name == step).map(|(_, said)| *said).unwrap_or_default()
-    }
+    /// The steps of a page that call one written in Rust, whatever that is called.
+    pub in_rust: Vec<String>,
 }

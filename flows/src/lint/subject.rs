@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::graph::{Graph, GraphNode};
+use crate::graph::{Graph, GraphNode, Inside};
+use crate::join::{Join, Start, Take};
 use crate::lint::finding::Finding;
-use crate::lint::remarks::{Remarks, Said};
+use crate::lint::remarks::Remarks;
 use crate::lint::rule::Rule;
 
 /// A flow under the linter.
@@ -46,7 +47,7 @@ impl Subject<'_> {
     pub(super) fn deed(&self, node: &GraphNode) -> Deed {
         match Self::verb(node) {
             // What a step written in Rust does stands in its code, whatever its name.
-            _ if !self.is_page() || self.said(node).rust => Deed::Unknown,
+            _ if !self.is_page() || self.remarks.in_rust.iter().any(|step| **step == *node.name) => Deed::Unknown,
             "get" | "set" | "respond" => Deed::Reads,
             "put" | "delete" => Deed::WritesAlike,
             "post" | "patch" => Deed::Writes,
@@ -60,8 +61,12 @@ impl Subject<'_> {
         &branch.unwrap_or(node).step
     }
 
-    pub(super) fn said(&self, node: &GraphNode) -> Said {
-        self.remarks.of(&node.name)
+    /// How a step's branches are joined when some of them run beside others and do not count in the end.
+    pub(super) fn partial_join(node: &GraphNode) -> Option<Join> {
+        let inner = node.inner.as_ref().filter(|inner| inner.inside() == Inside::Branches)?;
+        let join = inner.join();
+        let all = matches!(join.take, Take::All | Take::AllRequired) || join.start == Start::OneByOne;
+        (!all).then_some(join)
     }
 
     /// Whether a step reads its slot.

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use crate::graph::{Graph, GraphNode, Head};
-use crate::lint::{Join, Remarks, Rule, Said, lint, unreached};
+use std::sync::Arc;
+
+use crate::graph::{Graph, GraphNode, Head, Inside};
+use crate::join::{Join, Start, Take};
+use crate::lint::{Remarks, Rule, lint, unreached};
 
 /// A flow of steps, each `name = step(reads) words`, where words are `->target`, `after:step`, `timeout:300`, `retry:2`,
-/// `optional`. It is owned and described, and has the deadline if there is one.
+/// `optional`, `idempotent`. It is owned and described, and has the deadline if there is one.
 fn flow(file: &str, deadline_ms: Option<u64>, steps: &[&str]) -> Graph {
     let ms = |text: &str| Duration::from_millis(text.parse().unwrap());
     let nodes = steps.iter().enumerate().map(|(n, text)| {
@@ -21,6 +24,7 @@ fn flow(file: &str, deadline_ms: Option<u64>, steps: &[&str]) -> Graph {
                 ("timeout", time) => node.timeout = Some(ms(time)),
                 ("retry", times) => node.retries = times.parse().unwrap(),
                 ("optional", _) => node.optional = true,
+                ("idempotent", _) => node.idempotent = true,
                 (target, _) => node.targets.push(target.trim_start_matches("->").to_owned()),
             }
         }
@@ -59,8 +63,13 @@ fn check(graph: &Graph, expected: &[&str]) {
     assert_eq!(found(graph, &Remarks::default()), expected, "{}", graph.to_text());
 }
 
-fn said(step: &str, said: Said) -> Remarks {
-    Remarks { steps: vec![(step.to_owned(), said)], ..Remarks::default() }
+/// The same flow, its first step a join of two such steps.
+fn joined(graph: &Graph, take: Take, start: Start) -> Graph {
+    let mut nodes = graph.nodes().to_vec();
+    let branch = |n: &str| GraphNode::new(n, &nodes[0].step);
+    let inner = Graph::inner("join", vec![branch("1"), branch("2")], Join { take, start }, Inside::Branches);
+    nodes[0].inner = Some(Arc::new(inner.unwrap()));
+    Graph::new(graph.head().clone(), nodes).unwrap()
 }
 
 #[test]
@@ -126,10 +135,9 @@ fn zf004_retried_writes() {
     }
     // A Rust step may well be called `post`; what it sends is in its code.
     check(&rust(&["paid = post() ->pay retry:2", "respond = respond(paid)"]), &[]);
-    let declared = said("paid", Said { idempotent: true, ..Said::default() });
+    check(&page(&["paid = post() ->pay retry:2 idempotent", "respond = respond(paid)"]), &[]);
     let graph = page(&["paid = post() ->pay retry:2", "respond = respond(paid)"]);
-    assert_eq!(found(&graph, &declared), [""; 0]);
-    let rust = said("paid", Said { rust: true, ..Said::default() });
+    let rust = Remarks { in_rust: vec!["paid".to_owned()], ..Remarks::default() };
     assert_eq!(found(&graph, &rust), [""; 0], "a page may call a Rust step of any name");
     let finding = &lint(&graph, &Remarks::default())[0];
     assert_eq!(finding.message, "`post` is tried again only when it surely did not arrive");
@@ -152,16 +160,26 @@ fn zf005_timeouts_beyond_the_deadline() {
 
 #[test]
 fn zf007_joined_writes() {
-    let raced = |join| Said { join: Some(join), ..Said::default() };
+    let late = Start::After(Duration::from_millis(80));
+    let measured = Start::AfterPercentile(95, Duration::from_millis(80));
     let graph = page(&["paid = post() ->eu ->us", "respond = respond(paid)"]);
-    for join in [Join::Race, Join::FirstOk, Join::Quorum, Join::Hedge(None)] {
-        assert_eq!(found(&graph, &said("paid", raced(join))), ["10 ZF007 paid"]);
+    for (take, start) in [
+        (Take::First, Start::Together),
+        (Take::FirstOk, Start::Together),
+        (Take::Quorum(1), Start::AtMost(2)),
+        (Take::FirstOk, late),
+        (Take::FirstOk, measured),
+    ] {
+        check(&joined(&graph, take, start), &["10 ZF007 paid"]);
     }
+    check(&joined(&graph, Take::All, Start::Together), &[]);
+    // The second is for when the first has failed.
+    check(&joined(&graph, Take::FirstOk, Start::OneByOne), &[]);
     let put = page(&["paid = put() ->eu ->us", "respond = respond(paid)"]);
-    assert_eq!(found(&put, &said("paid", raced(Join::Race))), ["10 ZF007 paid"]);
+    check(&joined(&put, Take::First, Start::Together), &["10 ZF007 paid"]);
     check(&graph, &[]);
     let reads = page(&["price = get() ->eu ->us", "respond = respond(price)"]);
-    assert_eq!(found(&reads, &said("price", raced(Join::Race))), [""; 0]);
+    check(&joined(&reads, Take::First, Start::Together), &[]);
 }
 
 #[test]
@@ -217,16 +235,15 @@ fn zf016_orders_that_hold_anyway() {
 
 #[test]
 fn zf017_hedges_that_come_too_late() {
-    let hedged = |ms: Option<u64>| {
-        let join = Some(Join::Hedge(ms.map(Duration::from_millis)));
-        said("p", Said { join, ..Said::default() })
-    };
+    let after = |ms| Start::After(Duration::from_millis(ms));
+    let check = |graph: &Graph, start, expected: &[&str]| check(&joined(graph, Take::FirstOk, start), expected);
     let graph = page(&["p = get() ->eu ->us timeout:300", "respond = respond(p)"]);
-    assert_eq!(found(&graph, &hedged(Some(300))), ["10 ZF017 p"]);
-    assert_eq!(found(&graph, &hedged(Some(80))), [""; 0]);
-    assert_eq!(found(&graph, &hedged(None)), [""; 0]);
-    let by_deadline = page(&["p = get() ->eu ->us", "respond = respond(p)"]);
-    assert_eq!(found(&by_deadline, &hedged(Some(2_500))), ["10 ZF017 p"]);
+    check(&graph, after(300), &["10 ZF017 p"]);
+    check(&graph, after(80), &[]);
+    check(&graph, Start::AfterPercentile(95, Duration::from_millis(300)), &[]);
+    check(&page(&["p = get() ->eu ->us", "respond = respond(p)"]), after(2_500), &["10 ZF017 p"]);
+    // In Rust as well.
+    check(&rust(&["p = load() ->eu timeout:300", "respond = respond(p)"]), after(300), &["10 ZF017 p"]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::graph::GraphNode;
+use crate::join::Start;
 use crate::lint::finding::Finding;
-use crate::lint::remarks::Join;
 use crate::lint::rule::Rule;
 use crate::lint::subject::Subject;
 
@@ -57,7 +57,7 @@ fn patience(flow: &Subject<'_>, node: &GraphNode, found: &mut Vec<Finding>) {
 }
 
 fn late_hedge(flow: &Subject<'_>, node: &GraphNode, found: &mut Vec<Finding>) {
-    let Some(Join::Hedge(Some(after))) = flow.said(node).join else { return };
+    let Some(Start::After(after)) = Subject::partial_join(node).map(|join| join.start) else { return };
     let limit = node.timeout.into_iter().chain(flow.deadline()).min();
     if let Some(limit) = limit.filter(|limit| after >= *limit) {
         let message = format!("its second call begins after {after:?}, when its time of {limit:?} is over");

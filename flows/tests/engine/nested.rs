@@ -197,6 +197,47 @@ mod told {
         let done = run(&fake, &apologetic());
         assert_eq!((done.text(), done.outcome.failures[0].0.as_str()), ("upstream_status".into(), "b"));
     }
+
+    #[step]
+    async fn or_none(a: Option<&String>) -> Result<String> {
+        Ok(a.map_or("-", |a| a).to_owned())
+    }
+    #[subflow]
+    async fn part(target: &str) -> String {
+        #[optional]
+        let one = get(target);
+        or_none(one)
+    }
+    #[step]
+    async fn instead(_req: &Req, a: &str, fx: &Fx<'_>) -> Result<Response> {
+        fx.replace(a.replace('-', "other"), Req::get("/"))
+    }
+    #[flow("part-fails")]
+    async fn whole(req: &Req) -> Response {
+        let a = part("a");
+        instead(req, a)
+    }
+    #[step]
+    async fn two(pair: &(String, Option<String>)) -> Result<Response> {
+        Ok(Response::text(format!("{pair:?}")))
+    }
+    #[flow("other")]
+    async fn other(req: &Req) -> Response {
+        let pair = all!(get("b"), optional get("c"));
+        two(pair)
+    }
+
+    #[test]
+    fn optional_failures_are_told_wherever_they_are() {
+        let mut fake = Fake::new();
+        fake.flow(other());
+        fake.on("GET a:").status(500);
+        fake.on("GET b:").body("b");
+        fake.on("GET c:").status(404);
+        let done = fake.run(&whole(), Req::get("/"));
+        let told: Vec<&str> = done.outcome.failures.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((done.text().as_str(), told), (r#"("b", None)"#, vec!["a.one", "other.pair.2"]));
+    }
 }
 
 mod late {

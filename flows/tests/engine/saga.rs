@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zerver_flows::adapter::EffectError;
+use zerver_flows::adapter::{EffectError, Refusal};
 use zerver_flows::fake::{Done, Fake};
 use zerver_flows::journal::Journal;
 use zerver_flows::{Flow, Fx, Req, Response, Result, flow, step};
@@ -356,4 +356,24 @@ mod others {
         }
         assert_eq!(run(&inside(), "/").fail().unwrap().code, "undo_inside");
     }
+}
+
+#[test]
+fn undoing_does_not_leave_it_at_a_gates_refusal() {
+    let busy = Refusal { reason: "predicted_wait", retry_after: ms(700) };
+    let mut fake = world();
+    fake.on("POST ship:").status(500);
+    fake.on("DELETE plane:").times(2).error(EffectError::Refused(busy));
+    fake.on("DELETE");
+    let done = fake.run(&trip(), Req::get("/"));
+    assert!(done.outcome.stuck.is_none(), "{:?}", done.outcome.stuck);
+    let plane = after_booking(&done).into_iter().filter(|line| line.contains("plane")).count();
+    assert_eq!((done.status(), plane), (502, 3));
+    assert!(done.elapsed() >= ms(31 + 2 * 700), "it waits as long as it is asked to: {:?}", done.elapsed());
+    // What goes on longer than undoing may wait is for an operator.
+    let mut fake = world();
+    fake.on("POST ship:").status(500);
+    fake.on("DELETE car:").error(EffectError::Refused(Refusal { retry_after: ms(60_000), ..busy }));
+    let done = fake.run(&trip(), Req::get("/"));
+    assert_eq!(done.outcome.stuck.as_ref().map(|stuck| stuck.rest[0].as_str()), Some("car"));
 }

@@ -2,7 +2,7 @@
 
 use serde_saphyr::{Location, Spanned};
 
-use super::page::{Planner, Reader, near};
+use super::page::{Look, Planner, Reader, near};
 use super::step::Written;
 use crate::declare::document::Tree;
 use crate::declare::expression::Expr;
@@ -13,14 +13,6 @@ use crate::declare::walk::{Part, Path};
 
 /// Slots that are what is in another slot, one after the other: more of them are not followed.
 const FOLLOWED_MAX: usize = 16;
-
-/// Where an expression looks, and its place.
-pub(super) struct Look {
-    of: Reader,
-    path: Path,
-    place: String,
-    at: Location,
-}
 
 impl Planner<'_> {
     /// Notes where an expression looks.

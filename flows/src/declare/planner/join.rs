@@ -149,7 +149,7 @@ impl Planner<'_> {
         let join = Join { take: Take::All, start: Start::AtMost(parallel.unwrap_or(most)) };
         "each".clone_into(&mut node.step);
         node.inner = Some(inner("each", nodes, join, Inside::Items));
-        Some(Work::Each { list: list?, most, optional, verb: verb? })
+        Some(Work::Each { list: Box::new(list?), most, optional, verb: verb? })
     }
 
     /// What becomes of the answers, and when each call begins.

@@ -8,13 +8,13 @@ use http::HeaderName;
 use serde_json::Value as Json;
 use serde_saphyr::{Location, Spanned};
 
-use super::forms::Look;
 use crate::declare::document::{Tree, place};
 use crate::declare::expression::{Expr, Use, language};
 use crate::declare::form::Form;
 use crate::declare::known::Known;
 use crate::declare::problem::Problem;
 use crate::declare::template::{Shape, Template};
+use crate::declare::walk::Path;
 
 /// A key of a mapping and its value.
 pub(super) type Entry<'d> = (&'d Spanned<String>, &'d Spanned<Tree>);
@@ -72,6 +72,14 @@ pub(super) struct Mention {
     pub(super) name: String,
     pub(super) how: Use,
     pub(super) path: String,
+    pub(super) at: Location,
+}
+
+/// Where an expression looks, and its place.
+pub(super) struct Look {
+    pub(super) of: Reader,
+    pub(super) path: Path,
+    pub(super) place: String,
     pub(super) at: Location,
 }
 
