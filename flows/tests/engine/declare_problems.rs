@@ -264,30 +264,30 @@ fn expressions_look_only_for_what_is_there() {
     let ok = "{ json: {} }";
     check(
         "  cart: { get: 'cart:/v1', gives: { id: text, items: [{ sku: text, cents: number }] } }",
-        "{ json: { a: '${cart.itms}', b: '${cart.items.map(i, i.cent)}', c: '${cart.id.x}', d: '${cart.items[0].sku}' } }",
+        "{ json: { a: '${cart.item}', b: '${cart.items.map(i, i.cent)}', c: '${cart.id.x}', d: '${cart.items[0].sku}' } }",
         &[
-            "4:23: respond.json.a: `cart` has no field `itms`; did you mean `items`?",
+            "4:23: respond.json.a: `cart` has no field `item`; did you mean `items`?",
             "4:42: respond.json.b: `cart.items[…]` has no field `cent`; did you mean `cents`?",
             "4:77: respond.json.c: `cart.id` is text, and has no field `x`",
         ],
     );
     check(
-        "  p: { get: 'profile:/', status: any, when: request.metod == 'GET' }",
-        "{ json: { a: '${p.?statu.orValue(0)}', b: '${has(p.body) ? p.?body.?name.orValue(1) : 2}' } }",
+        "  p: { get: 'profile:/', status: any, when: request.methods == 'GET' }",
+        "{ json: { a: '${p.?stats.orValue(0)}', b: '${has(p.body) ? p.?body.?name.orValue(1) : 2}' } }",
         &[
-            "3:45: steps.p.when: `request` has no field `metod`; did you mean `method`?",
-            "4:23: respond.json.a: `p` has no field `statu`; did you mean `status`?",
+            "3:45: steps.p.when: `request` has no field `methods`; did you mean `method`?",
+            "4:23: respond.json.a: `p` has no field `stats`; did you mean `status`?",
         ],
     );
     check(
         "  made: { set: { total: 3, of: '${lines}' } }\n  lines: { set: [{ n: 1 }, { n: 2 }] }\n  \
            each: { each: lines, max: 9, get: 'price:/${item.n}/${item.m}', gives: number }",
-        "{ json: { a: '${made.of[0].m}', b: '${each[0].x}', c: '${made.totl}', d: '${made.of[0].n + made.total}' } }",
+        "{ json: { a: '${made.of[0].m}', b: '${each[0].x}', c: '${made.totals}', d: '${made.of[0].n + made.total}' } }",
         &[
             "5:37: steps.each.get: `item` has no field `m`; did you mean `n`?",
             "6:23: respond.json.a: `made.of[…]` has no field `m`; did you mean `n`?",
             "6:45: respond.json.b: `each[…]` is a number, and has no field `x`",
-            "6:64: respond.json.c: `made` has no field `totl`; did you mean `total`?",
+            "6:64: respond.json.c: `made` has no field `totals`; did you mean `total`?",
         ],
     );
     check(

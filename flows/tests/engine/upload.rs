@@ -84,7 +84,7 @@ fn it_is_looked_at_and_then_passed_on_as_a_whole() {
     assert_eq!((again.drifts, again.done.status()), (Vec::new(), 201));
     let refused = fake.run(&upload(), image("GIF"));
     assert_eq!((refused.status(), refused.calls.len()), (415, 0));
-    assert_eq!(fake.run(&upload(), image("PN")).status(), 415, "shorter than what is looked at");
+    assert_eq!(fake.run(&upload(), image("P")).status(), 415, "shorter than what is looked at");
 }
 
 #[test]

@@ -32,6 +32,11 @@ async fn other(req: &Req) -> Response {
     respond(req)
 }
 
+#[flow("checkout", body = "streamed")]
+async fn upload(req: &Req) -> Response {
+    respond(req)
+}
+
 #[flow("checkout")]
 async fn checkout(req: &Req) -> Response {
     let user = auth(req);
