@@ -88,7 +88,7 @@ pub(super) async fn run_flow(
     let head = session.req_header();
     let mut req = Req::new(head.method.clone(), head.uri.path_and_query().map_or("/", |target| target.as_str()));
     req.headers = head.headers.clone();
-    let values = showing::asked(&mut req.headers, plan).then(Values::new);
+    let values = showing::asked(&mut req.headers, plan).then(|| Values::new(live.recorder.redaction()));
     req.params = params;
     req.body = body;
     req.client = Some(exchange.client);
