@@ -25,6 +25,7 @@ pub mod exemplars;
 pub mod metrics;
 pub mod export;
 pub mod collector;
+pub mod logs;
 pub mod recording;
 pub mod explain;
 
