@@ -5,6 +5,7 @@
 
 mod served;
 mod listeners;
+mod logs;
 mod routes;
 
 use std::collections::BTreeMap;
@@ -17,10 +18,12 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::Rules;
 use zerver_telemetry::names::Names;
 use zerver_telemetry::promote::{PromotionSettings, RouteThresholds};
+use zerver_telemetry::redact::Redaction;
 use zerver_telemetry::sampling::SamplingSettings;
 use zerver_telemetry::span::SpanSettings;
 
 use self::listeners::{check_listeners, check_otlp, check_upstream};
+use self::logs::check_logs;
 use self::routes::{Known, gate_name};
 pub use self::served::{Route, RouteLine, Target, Tenant};
 use crate::admission::Gate;
@@ -50,6 +53,8 @@ pub struct Plan {
     pub flows: BTreeMap<String, BoundFlow>,
     /// Who performs the flows' effects.
     pub engine: Arc<Engine>,
+    /// What is not shown of what requests note and say.
+    pub redaction: Arc<Redaction>,
 }
 
 /// What a program brings to its gateway besides the page; the stock binary brings nothing.
@@ -92,6 +97,7 @@ impl Plan {
 
         check_listeners(&document, &mut problems);
         check_otlp(&document, &mut problems);
+        let redaction = Arc::new(check_logs(&document, &mut problems));
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &document.upstreams {
             check_upstream(name, settings, &mut problems);
@@ -139,7 +145,7 @@ impl Plan {
         let new = || Arc::new(StuckRuns::telling(log_stuck));
         let stuck = before.map_or_else(new, |plan| Arc::clone(plan.engine.stuck_runs()));
         let engine = Engine::with(Arc::new(effects), flows.values().cloned(), stuck);
-        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine })
+        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine, redaction })
     }
 }
 

@@ -9,7 +9,7 @@ use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use zerver_flows::{Body, BoundFlow, Cancel, Env, Fail, Req, Values};
-use zerver_telemetry::event::Cause;
+use zerver_telemetry::event::{Cause, NodeId};
 use zerver_telemetry::names::Name;
 
 use super::{showing, streaming};
@@ -82,7 +82,13 @@ pub(super) async fn run_flow(
 ) -> Result<()> {
     let Asked { live, plan, route, flow, params } = asked;
     let body = match read_body(session, exchange, plan, route).await {
-        Ok(body) => body,
+        Ok(body) => {
+            if !body.is_empty() {
+                let bytes = i64::try_from(body.len()).unwrap_or(i64::MAX);
+                exchange.log().attr_int(NodeId::ROOT, live.keys.request_bytes, bytes);
+            }
+            body
+        }
         Err(error) => return fail(session, exchange, &error).await,
     };
     let head = session.req_header();

@@ -92,7 +92,7 @@ pub const FIELDS: &[Field] = &[
         r.timeline.error.clone().map(Value::Text)
     }),
     field("limit", "zerver.limit", "the rate limit that refused it", |r| r.attr("zerver.limit")),
-    field("bytes_in", semconv::REQUEST_BYTES, "bytes of the request's body, where it was proxied and had one", |r| {
+    field("bytes_in", semconv::REQUEST_BYTES, "bytes of the request's body, as far as it was read", |r| {
         r.attr(semconv::REQUEST_BYTES)
     }),
     field("bytes_out", semconv::RESPONSE_BYTES, "bytes of the answer's body", |r| r.attr(semconv::RESPONSE_BYTES)),
