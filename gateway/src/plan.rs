@@ -9,6 +9,7 @@ mod logs;
 mod routes;
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use zerver_flows::declare;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub engine: Arc<Engine>,
     /// What is not shown of what requests note and say.
     pub redaction: Arc<Redaction>,
+    /// What fingerprints of hidden tenants are made with, anew in each process: they tell nothing elsewhere.
+    pub fingerprints: RandomState,
 }
 
 /// What a program brings to its gateway besides the page; the stock binary brings nothing.
@@ -134,6 +137,7 @@ impl Plan {
             flows: (problems.len() == before_flows).then_some(&flows),
             gates: &gates,
             names,
+            redaction: &redaction,
         };
         let routes = routes::table(&document, &known, &mut problems);
         let Some(routes) = routes.filter(|_| problems.is_empty()) else {
@@ -142,10 +146,11 @@ impl Plan {
         };
         let effects = Effects::new(upstreams.values().cloned(), makings.keys);
         let version = before.map_or(1, |plan| plan.version + 1);
+        let fingerprints = before.map_or_else(RandomState::new, |plan| plan.fingerprints.clone());
         let new = || Arc::new(StuckRuns::telling(log_stuck));
         let stuck = before.map_or_else(new, |plan| Arc::clone(plan.engine.stuck_runs()));
         let engine = Engine::with(Arc::new(effects), flows.values().cloned(), stuck);
-        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine, redaction })
+        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine, redaction, fingerprints })
     }
 }
 
