@@ -197,7 +197,7 @@ impl Redaction {
     }
 
     fn url_telling<'u>(&self, url: &'u str, hidden: &mut dyn FnMut(&str)) -> Cow<'u, str> {
-        let (head, path, query) = url::parts(url, REDACTED);
+        let (head, path, query) = url::parts(url, REDACTED, hidden);
         let path = self.path_telling(path, None, hidden);
         let mut shown = format!("{head}{path}");
         if let Some(query) = query {
@@ -210,10 +210,15 @@ impl Redaction {
     /// A text for people as it may be shown: what stands behind a hidden name or looks like a secret is masked.
     #[must_use]
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.text_telling(text, &mut |_| {})
+    }
+
+    fn text_telling<'t>(&self, text: &'t str, hidden: &mut dyn FnMut(&str)) -> Cow<'t, str> {
         if looks_secret(text) {
+            hidden(text);
             return Cow::Borrowed(MASK);
         }
-        prose::prose(text, MASK, |name| self.hides_field(name))
+        prose::prose(text, MASK, |name| self.hides_field(name), hidden)
     }
 
     fn is_hidden_text(&self, text: &str) -> bool {

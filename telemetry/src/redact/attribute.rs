@@ -76,6 +76,8 @@ impl Redactor {
         if self.hidden.is_empty() {
             return;
         }
+        // The longest first: one may be the beginning of another.
+        self.hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
         for (key, value) in nodes.iter_mut().flat_map(|node| &mut node.attrs) {
             let Value::Text(text) = value else { continue };
             if CLOSED.contains(&&**key) {
@@ -130,7 +132,7 @@ impl Redactor {
                 tell(text.rsplit(' ').next().unwrap_or(text));
                 Cow::Borrowed(MASK)
             }
-            _ => rules.text(text),
+            _ => rules.text_telling(text, &mut tell),
         };
         if *shown != **text {
             *text = shown.as_ref().into();

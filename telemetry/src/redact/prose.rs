@@ -5,8 +5,13 @@ use std::borrow::Cow;
 use super::secret::looks_secret;
 
 /// Replaces, with `mask`, what stands behind a hidden name (`token=…`, `password: …`, `"secret":"…"`), behind `Bearer` or
-/// `Basic`, and every word that looks like a secret.
-pub(super) fn prose<'t>(text: &'t str, mask: &str, hides: impl Fn(&str) -> bool) -> Cow<'t, str> {
+/// `Basic`, and every word that looks like a secret. `tell` is told each of them.
+pub(super) fn prose<'t>(
+    text: &'t str,
+    mask: &str,
+    hides: impl Fn(&str) -> bool,
+    tell: &mut dyn FnMut(&str),
+) -> Cow<'t, str> {
     let mut out: Option<String> = None;
     // Where what was copied ends, where to go on, and whether the next word is a value that must not be shown.
     let (mut copied, mut at, mut hidden) = (0, 0, false);
@@ -20,6 +25,7 @@ pub(super) fn prose<'t>(text: &'t str, mask: &str, hides: impl Fn(&str) -> bool)
             out.push_str(&text[copied..from]);
             out.push_str(mask);
             copied = to;
+            tell(found);
         }
         // What comes between this word and the next says whether that is this one's value.
         let assigned = text[to..].bytes().take_while(|b| is_between(*b)).any(|b| b == b'=' || b == b':');
@@ -79,7 +85,7 @@ mod tests {
             ("späte Änderung: ü=1", "späte Änderung: ü=1"),
             ("", ""),
         ] {
-            assert_eq!(prose(text, "*", is_secret_name), expected);
+            assert_eq!(prose(text, "*", is_secret_name, &mut |_| {}), expected);
         }
     }
 }

@@ -134,14 +134,21 @@ fn along(segments: &[&str], template: &[&str], hide: &mut [bool], wanted: impl F
 
 /// The parts of an absolute or relative address: what stands before the path (scheme and authority, its user hidden), path,
 /// query, fragment.
-pub(super) fn parts<'u>(url: &'u str, mask: &str) -> (Cow<'u, str>, &'u str, Option<&'u str>) {
+pub(super) fn parts<'u>(
+    url: &'u str,
+    mask: &str,
+    hidden: &mut dyn FnMut(&str),
+) -> (Cow<'u, str>, &'u str, Option<&'u str>) {
     let (head, rest) = match url.find("://") {
         Some(at) => {
             let authority = at + 3;
             let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |n| authority + n);
             let head = &url[..end];
             let head = match head[authority..].rfind('@') {
-                Some(user) => Cow::Owned(format!("{}{mask}:{mask}{}", &head[..authority], &head[authority + user..])),
+                Some(user) => {
+                    head[authority..][..user].split(':').for_each(&mut *hidden);
+                    Cow::Owned(format!("{}{mask}:{mask}{}", &head[..authority], &head[authority + user..]))
+                }
                 None => Cow::Borrowed(head),
             };
             (head, &url[end..])
