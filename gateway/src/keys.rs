@@ -30,7 +30,7 @@ keys! {
     /// The query, redacted before anybody sees it.
     query = "url.query",
     /// The page that led to the request.
-    referer = "http.request.header.referer",
+    referer = "zerver.referer",
     /// The request's identity, where its client gave it one.
     request_id = "zerver.request.id",
     /// `http` or `https`.

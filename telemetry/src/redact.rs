@@ -157,13 +157,17 @@ impl Redaction {
     /// A header's value as it may be shown.
     #[must_use]
     pub fn header<'v>(&self, name: &str, value: &'v str) -> Cow<'v, str> {
-        if self.hides_header(name) { Cow::Borrowed(MASK) } else { self.address_or_text(name, value) }
+        if self.hides_header(name) { Cow::Borrowed(MASK) } else { self.header_telling(name, value, &mut |_| {}) }
     }
 
-    /// `referer`, `location` and the like hold addresses.
-    fn address_or_text<'v>(&self, name: &str, value: &'v str) -> Cow<'v, str> {
-        let addresses = ["referer", "location", "content-location", "link", "x-original-url"];
-        if addresses.iter().any(|known| name.eq_ignore_ascii_case(known)) { self.url(value) } else { self.text(value) }
+    /// Of a header that is not hidden by its name: some hold addresses.
+    fn header_telling<'v>(&self, name: &str, value: &'v str, hidden: &mut dyn FnMut(&str)) -> Cow<'v, str> {
+        let addresses = ["referer", "location", "content-location", "x-original-url"];
+        if addresses.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            self.url_telling(value, hidden)
+        } else {
+            self.text_telling(value, hidden)
+        }
     }
 
     /// A query, without its question mark, as it may be shown: keys stay, hidden values read [`REDACTED`].

@@ -30,8 +30,6 @@ pub const URL_FULL: &str = "url.full";
 pub const CLIENT_ADDRESS: &str = "client.address";
 /// `user_agent.original`
 pub const USER_AGENT: &str = "user_agent.original";
-/// The page that led to the request.
-pub const REFERER: &str = "http.request.header.referer";
 /// `http.request.body.size`
 pub const REQUEST_BYTES: &str = "http.request.body.size";
 /// `http.response.body.size`
@@ -57,6 +55,8 @@ pub const CONFIG_VERSION: &str = "zerver.config.version";
 pub const OUTCOME: &str = "zerver.outcome";
 /// The request's identity, where its client gave it one.
 pub const REQUEST_ID: &str = "zerver.request.id";
+/// The address of the page that led to the request.
+pub const REFERER: &str = "zerver.referer";
 /// Why a request's spans were exported.
 pub const RETAINED_REASON: &str = "zerver.retained.reason";
 /// Events that found no room in the request's logbook.

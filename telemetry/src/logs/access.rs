@@ -279,7 +279,7 @@ pub fn record(timeline: &Timeline) -> Record {
     let request = Request { timeline };
     let named = |field: &Field| Some((Cow::Borrowed(field.attribute?), (field.get)(&request)?));
     let mut attributes: Vec<(Cow<'static, str>, Value)> = FIELDS.iter().filter_map(named).collect();
-    attributes.extend(headers(timeline).map(|(key, value)| (format!("http.request.{key}").into(), value.clone())));
+    attributes.extend(headers(timeline).map(|(key, value)| (Cow::Owned(key.to_string()), value.clone())));
     let word = |key: &str| timeline.root().attr(key).map_or_else(|| "-".into(), Value::to_string);
     let failed = semconv::server_error(timeline).is_some();
     Record {

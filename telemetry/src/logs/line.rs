@@ -237,6 +237,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn every_key_of_a_json_line_is_documented() {
+        let mut out = String::new();
+        write(&mut out, &Record { span_id: Some(crate::id::SpanId(1)), ..record() }, Form::Json, false);
+        let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&out).expect("it is an object");
+        assert_eq!(line.len(), 8);
+        let document = include_str!("../../../docs/logs.md");
+        for key in line.keys() {
+            assert!(document.contains(&format!("| `{key}` | ")), "`{key}` is not in the tables of docs/logs.md");
+        }
+    }
+
     proptest! {
         /// A value can neither end its line nor break its form, and JSON gives it back as it was.
         #[test]

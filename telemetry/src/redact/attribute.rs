@@ -96,8 +96,7 @@ impl Redactor {
         if let Some(known) = self.keys.get(key) {
             return *known;
         }
-        let header = ["header.", "http.request.header.", "http.response.header."];
-        let hides = match header.iter().find_map(|prefix| key.strip_prefix(prefix)) {
+        let hides = match header(key) {
             Some(name) => self.rules.hides_header(name),
             None => self.rules.hides_field(key),
         };
@@ -132,7 +131,10 @@ impl Redactor {
                 tell(text.rsplit(' ').next().unwrap_or(text));
                 Cow::Borrowed(MASK)
             }
-            _ => rules.text_telling(text, &mut tell),
+            key => match header(key) {
+                Some(name) => rules.header_telling(name, text, &mut tell),
+                None => rules.text_telling(text, &mut tell),
+            },
         };
         if *shown != **text {
             *text = shown.as_ref().into();
@@ -147,6 +149,11 @@ impl Redactor {
             }
         }
     }
+}
+
+/// The header whose value an attribute is.
+fn header(key: &str) -> Option<&str> {
+    ["header.", "http.request.header.", "http.response.header."].iter().find_map(|prefix| key.strip_prefix(prefix))
 }
 
 #[cfg(test)]
