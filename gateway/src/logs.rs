@@ -31,6 +31,8 @@ pub struct Logging {
     writers: Mutex<HashMap<Target, Writer>>,
     counts: Arc<Counts>,
     choice: Arc<RwLock<Choice>>,
+    /// Sinks that get everything besides: such as one that sends records to a collector.
+    beside: Mutex<Vec<Arc<dyn Sink>>>,
     application: Option<Application>,
 }
 
@@ -94,7 +96,8 @@ impl Logging {
     }
 
     fn with(application: Option<Application>) -> Self {
-        Self { writers: Mutex::default(), counts: Arc::default(), choice: Arc::default(), application }
+        let (writers, beside) = (Mutex::default(), Mutex::default());
+        Self { writers, counts: Arc::default(), choice: Arc::default(), beside, application }
     }
 
     /// Sets up the process's log as the page says, what the `log` crate says included. A second log in one process is none:
@@ -115,7 +118,7 @@ impl Logging {
         let application = Application { filter: handle, ends, levels: in_force };
         application.set(&configured);
         let this = Self::with(is_first.then_some(application));
-        this.application_to(page)?;
+        this.application_to(page, false)?;
         Ok(Arc::new(this))
     }
 
@@ -148,17 +151,17 @@ impl Logging {
             }
         }
         // At the start the files have just been opened.
-        if before.is_some() {
-            for (target, writer) in &*self.writers.lock() {
-                if let (Target::File(_), Err(error)) = (target, writer.reopen(target)) {
-                    problems.push(CannotOpen { log: "old", target: target.clone(), error });
-                }
-            }
-        }
-        problems.extend(self.application_to(page).err());
-        problems.extend(self.access_to(page).err());
+        let anew = before.is_some();
+        problems.extend(self.application_to(page, anew).err());
+        problems.extend(self.access_to(page, anew).err());
         self.retire(page);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// From the next [`Logging::follow`] on `sink` gets what is logged too: what the program says, and the requests that
+    /// `access_log.only` chooses, all of them where there is no access log.
+    pub fn beside(&self, sink: Arc<dyn Sink>) {
+        self.beside.lock().push(sink);
     }
 
     /// What the collector shows finished requests to.
@@ -241,30 +244,31 @@ impl Logging {
         }
     }
 
-    fn application_to(&self, page: &Document) -> Result<(), CannotOpen> {
+    fn application_to(&self, page: &Document, anew: bool) -> Result<(), CannotOpen> {
         let Some(application) = &self.application else { return Ok(()) };
-        let writer = self.writer(page, &Target::parse(&page.log.to), "application")?;
-        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(writer)];
+        let writer = self.writer(page, &Target::parse(&page.log.to), "application", anew)?;
+        let mut sinks = self.beside.lock().clone();
+        sinks.push(Arc::new(writer));
         self.choice.write().steps.clone_from(&sinks);
         application.ends.sinks.store(Arc::new(sinks));
         Ok(())
     }
 
-    fn access_to(&self, page: &Document) -> Result<(), CannotOpen> {
-        let Some(access) = &page.access_log else {
-            self.choice.write().access.clear();
-            return Ok(());
-        };
-        let writer = self.writer(page, &Target::parse(&access.to), "access")?;
+    fn access_to(&self, page: &Document, anew: bool) -> Result<(), CannotOpen> {
+        let mut sinks = self.beside.lock().clone();
+        let access = page.access_log.clone().unwrap_or_default();
+        if page.access_log.is_some() {
+            sinks.push(Arc::new(self.writer(page, &Target::parse(&access.to), "access", anew)?));
+        }
         let mut choice = self.choice.write();
-        choice.access = vec![Arc::new(writer)];
+        choice.access = sinks;
         choice.only = access.only.into();
         choice.slow_ns = u64::try_from(access.slow.as_nanos()).unwrap_or(u64::MAX);
         Ok(())
     }
 
-    /// The writer to a target, in the forms of the page.
-    fn writer(&self, page: &Document, target: &Target, log: &'static str) -> Result<Writer, CannotOpen> {
+    /// The writer to a target, in the forms of the page. `anew`: a file is opened again.
+    fn writer(&self, page: &Document, target: &Target, log: &'static str, anew: bool) -> Result<Writer, CannotOpen> {
         let colour = match target {
             Target::Stdout => std::io::stdout().is_terminal(),
             Target::Stderr => std::io::stderr().is_terminal(),
@@ -272,17 +276,17 @@ impl Logging {
         };
         let access = page.access_log.as_ref().map(|access| access.format.into()).unwrap_or_default();
         let forms = Forms { record: page.log.format.into(), colour, access };
+        let cannot = |error| CannotOpen { log, target: target.clone(), error };
         let mut writers = self.writers.lock();
         if let Some(writer) = writers.get(target) {
+            if anew && matches!(target, Target::File(_)) {
+                writer.reopen(target).map_err(cannot)?;
+            }
             writer.form(forms);
             return Ok(writer.clone());
         }
         let counts = Arc::clone(&self.counts);
-        let writer = Writer::open(target, forms, WriterSettings::default(), counts).map_err(|error| CannotOpen {
-            log,
-            target: target.clone(),
-            error,
-        })?;
+        let writer = Writer::open(target, forms, WriterSettings::default(), counts).map_err(cannot)?;
         writers.insert(target.clone(), writer.clone());
         Ok(writer)
     }
@@ -315,4 +319,57 @@ impl Application {
 /// The page's levels, which were checked with it.
 fn levels(page: &Document) -> Levels {
     Levels::parse(&page.log.level).or_else(|_| Levels::parse("info")).expect("`info` is a level")
+}
+
+#[cfg(test)]
+mod tests {
+    use zerver_telemetry::clock::Clock;
+    use zerver_telemetry::collector::Observer as _;
+    use zerver_telemetry::event::Outcome;
+    use zerver_telemetry::logs::{Entry, Severity};
+    use zerver_telemetry::names::Name;
+    use zerver_telemetry::recorder::Recorder;
+
+    use super::*;
+    use crate::config::file::parse;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Entry>>);
+
+    impl Sink for Kept {
+        fn offer(&self, entry: Entry) {
+            self.0.lock().push(entry);
+        }
+    }
+
+    #[test]
+    fn a_sink_beside_the_writers_gets_what_they_get() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.log");
+        let page = |access: &str| parse(&format!("listen: 127.0.0.1:0\nroutes: []\n{access}")).unwrap();
+        let (logging, kept, rules) = (Logging::of_gateway(), Arc::new(Kept::default()), Arc::default());
+        logging.beside(Arc::clone(&kept) as Arc<dyn Sink>);
+        let mut follower = logging.follower();
+        let mut ends = |outcome, status| {
+            let clock = Clock::manual();
+            let recorder = Recorder::for_tests(clock.clone());
+            recorder.start(clock.now(), None, false).finish(clock.now(), outcome, status, Name::NONE);
+            follower.timeline(&Arc::new(recorder.timelines().remove(0)), None);
+        };
+        let (none, errors) = (page(""), page(&format!("access_log: {{ only: errors, to: '{}' }}", file.display())));
+        logging.follow(&none, None, &rules).unwrap();
+        ends(Outcome::Ok, 200);
+        logging.follow(&errors, Some(&none), &rules).unwrap();
+        ends(Outcome::Ok, 200);
+        ends(Outcome::Error, 502);
+        logging.flush(Duration::from_secs(30));
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+        let records: Vec<_> = kept.0.lock().iter().flat_map(Entry::records).collect();
+        let seen: Vec<_> = records.iter().map(|record| (record.severity, record.trace_id.is_some())).collect();
+        assert_eq!(seen, [(Severity::Info, true), (Severity::Error, true)]);
+        // The last one to leave a target ends its writer.
+        logging.follow(&none, Some(&errors), &rules).unwrap();
+        assert!(logging.writers.lock().is_empty());
+        assert!(matches!(logging.wish("debug"), Err(NotChanged::NotOurs)));
+    }
 }
