@@ -113,6 +113,9 @@ impl Logging {
         let (filter, handle) = reload::Layer::new(everything);
         let subscriber = tracing_subscriber::registry().with(filter).with(Records(Arc::clone(&ends)));
         let is_first = subscriber.try_init().is_ok();
+        if is_first {
+            log_panics();
+        }
         let configured = levels(page);
         let in_force = Mutex::new(InForce { configured: configured.clone(), wished: None, wishes: 0, timer: None });
         let application = Application { filter: handle, ends, levels: in_force };
@@ -314,6 +317,24 @@ impl Application {
         // It fails only where the subscriber is gone, and then nobody says anything.
         let _ = self.filter.reload(levels.filter());
     }
+}
+
+/// From now on panics are lines of the log: the standard hook writes to standard error itself, where it may have to wait with
+/// a request's worker, and shows what it finds. What ends the process is told the standard way too.
+fn log_panics() {
+    let standard = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("(no name)");
+        let at = info.location().map(ToString::to_string).unwrap_or_default();
+        let text = info.payload_as_str().unwrap_or("(no text)");
+        let trace = std::backtrace::Backtrace::capture();
+        let backtrace = (trace.status() == std::backtrace::BacktraceStatus::Captured).then(|| trace.to_string());
+        tracing::error!(thread, at, backtrace, "panicked: {text}");
+        if thread == "main" {
+            standard(info);
+        }
+    }));
 }
 
 /// The page's levels, which were checked with it.

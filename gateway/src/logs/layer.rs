@@ -16,7 +16,7 @@ use zerver_telemetry::timeline::Value;
 
 use crate::probe;
 
-/// The most bytes of a message; what is longer is cut.
+/// The most bytes of a message, or of a panic's backtrace; what is longer is cut.
 const BODY_MAX: usize = 16 * 1024;
 /// The same for the value of a field.
 const FIELD_MAX: usize = 4 * 1024;
@@ -93,6 +93,7 @@ impl Said<'_> {
             // How a record of the `log` crate says where it comes from; line and file are of no use to readers.
             "log.target" => self.scope = Some(text.to_owned()),
             name if name.starts_with("log.") => {}
+            "backtrace" => self.put(name, Value::Text(self.rules.text(cut(BODY_MAX)).into())),
             name => self.put(name, Value::Text(self.rules.field(name, cut(FIELD_MAX)).into())),
         }
     }
