@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::binary::{Gateway, HEAD, command, page};
 use crate::client::{Client, ask, get, request};
 use crate::origin::{Origin, answer};
-use crate::support::{Guard, PATIENCE, eventually};
+use crate::support::{Guard, PATIENCE, eventually, turn};
 
 /// The lines of a file, as JSON, once there are so many.
 async fn lines(file: &Path, count: usize) -> Vec<Value> {
@@ -243,6 +243,7 @@ async fn a_page_with_other_levels_ends_a_wish_and_wrong_settings_are_named() {
 
 #[tokio::test]
 async fn a_reader_that_reads_nothing_holds_up_neither_requests_nor_the_end() {
+    let _turn = turn();
     let text = format!(
         "{HEAD}log: {{ level: trace }}
 access_log: {{}}

@@ -16,7 +16,8 @@ pub(super) fn prose<'t>(
     // Where what was copied ends, where to go on, and whether the next word is a value that must not be shown.
     let (mut copied, mut at, mut hidden) = (0, 0, false);
     while let Some((from, to)) = word(text, at) {
-        let scheme = ["bearer", "basic", "digest"].iter().any(|scheme| text[from..to].eq_ignore_ascii_case(scheme));
+        let scheme = (5..=6).contains(&(to - from))
+            && ["bearer", "basic", "digest"].iter().any(|scheme| text[from..to].eq_ignore_ascii_case(scheme));
         // A value of base64 has slashes and equals signs of its own.
         let to = if hidden && !scheme { from + text[from..].find(ends_value).unwrap_or(text.len() - from) } else { to };
         let found = &text[from..to];
@@ -49,6 +50,16 @@ fn is_between(byte: u8) -> bool {
     matches!(byte, b'=' | b':' | b'"' | b'\'' | b'`') || byte.is_ascii_whitespace()
 }
 
+/// What separates words, a bit for each ASCII character.
+const SEPARATORS: u128 = {
+    let (bytes, mut mask, mut n) = (b"\t\n\x0b\x0c\r=:&?;,\"'`()[]{}<>|/\\", 0, 0);
+    while n < bytes.len() {
+        mask |= 1 << bytes[n];
+        n += 1;
+    }
+    mask
+};
+
 /// The next word from `at` on, by its place: what stands between separators. Numbers in groups, as card numbers are
 /// written, stay one word.
 fn word(text: &str, at: usize) -> Option<(usize, usize)> {
@@ -56,7 +67,7 @@ fn word(text: &str, at: usize) -> Option<(usize, usize)> {
     let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
     let separates = |at: usize| match bytes[at] {
         b' ' => !(digit(at.checked_sub(1)) && digit(Some(at + 1))),
-        byte => byte.is_ascii_whitespace() || b"=:&?;,\"'`()[]{}<>|/\\".contains(&byte),
+        byte => byte < 128 && SEPARATORS & (1 << byte) != 0,
     };
     // Separators are ASCII, so both ends are at characters.
     let from = (at..bytes.len()).find(|at| !separates(*at))?;
