@@ -157,7 +157,7 @@ impl<'r> Fx<'r> {
     }
 
     /// Notes something about the step in the request's timeline: `fx.note("items", cart.items.len())`. Texts share
-    /// 512 bytes per request. `key` should be a literal: keys are kept for ever.
+    /// what is left of 1.5 KiB per request. `key` should be a literal: keys are kept for ever.
     pub fn note(&self, key: &'static str, value: impl Into<Note>) {
         let log = &self.run.shared.log;
         let node = self.cell().node();

@@ -136,7 +136,7 @@ impl Fake {
         recording.route(bound.name(), bound.name(), 0);
         let journal = Journal::new();
         let cancel = self.leaves.map(|_| Cancel::new());
-        let values = Values::new();
+        let values = Values::new(Arc::default());
         let opening = change(Opening {
             bound: Arc::clone(bound.bound()),
             log: (*recording).clone(),

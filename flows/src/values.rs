@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
-use zerver_telemetry::redact::{MASK, mask};
+use zerver_telemetry::redact::{MASK, Redaction};
 
 /// The most values that one run keeps.
 pub const VALUES_MAX: usize = 256;
@@ -14,7 +14,10 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// The values of one run's slots, in the order in which they were written.
 #[derive(Debug, Default)]
-pub struct Values(Mutex<Kept>);
+pub struct Values {
+    rules: Arc<Redaction>,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -23,32 +26,32 @@ struct Kept {
 }
 
 impl Values {
-    /// For [`Env::values`](crate::Env::values).
+    /// For [`Env::values`](crate::Env::values). What must not be shown is masked by these rules as it is kept.
     #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::default()
+    pub fn new(rules: Arc<Redaction>) -> Arc<Self> {
+        Arc::new(Self { rules, kept: Mutex::default() })
     }
 
     /// Every value so far, by the slot's path (`price`, `price.2`, `both.one`).
     #[must_use]
     pub fn read(&self) -> Vec<(Arc<str>, Value)> {
-        self.0.lock().values.clone()
+        self.kept.lock().values.clone()
     }
 
     /// Values beyond [`VALUES_MAX`].
     #[must_use]
     pub fn lost(&self) -> u32 {
-        self.0.lock().lost
+        self.kept.lock().lost
     }
 
     pub(crate) fn keep(&self, slot: Arc<str>, is_sensitive: bool, value: Value) {
         let mut value = if is_sensitive { MASK.into() } else { value };
-        mask(&mut value);
+        self.rules.value(&mut value);
         let bytes = value.to_string().len();
         if bytes > VALUE_BYTES_MAX {
             value = json!({ "too_long": bytes });
         }
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
         if kept.values.len() < VALUES_MAX {
             kept.values.push((slot, value));
         } else {

@@ -1,9 +1,10 @@
-//! The admin listener: health, metrics, timelines, the comparison, how limits and upstreams stand, stuck runs, and reload.
+//! The admin listener: health, metrics, timelines, the comparison, limits and upstreams, stuck runs, the log's level, reload.
 //!
-//! Bound to loopback unless a token is set. GET only reads; POST and DELETE change something.
+//! Bound to loopback unless a token is set. GET only reads; POST, PUT and DELETE change something.
 
 pub mod answer;
 pub mod latencies;
+mod log;
 pub mod stuck;
 pub mod pages;
 pub mod server;

@@ -5,6 +5,8 @@ pub mod secret;
 pub mod problem;
 pub mod placed;
 pub mod flows;
+pub mod logs;
+pub mod redact;
 pub mod document;
 pub mod env;
 pub mod file;

@@ -224,7 +224,7 @@ impl Effects {
     fn note(&self, log: &Log, node: NodeId, call: &HttpCall, peer: &Picked) {
         log.attr_text(node, self.keys.method, call.method.as_str());
         let path = call.path_and_query.split('?').next().unwrap_or("");
-        log.attr_text(node, self.keys.path, path.get(..64).unwrap_or(path));
+        log.attr_text(node, self.keys.path, &path[..path.floor_char_boundary(64)]);
         peer.note(log, node, &self.keys);
     }
 }

@@ -25,6 +25,7 @@ pub struct Exchange {
     probe: Arc<Probe>,
     /// The request's identity: the client's, when it sent a sound one, else the trace's.
     pub request_id: String,
+    is_named: bool,
     /// Where the client is.
     pub client: SocketAddr,
     /// When the request began.
@@ -64,12 +65,13 @@ impl Exchange {
             .and_then(|text| TraceContext::parse(text).ok());
         let recording = recorder.start(started, context, sampling::head(sample, recorder.ids().next_u64()));
         probe.attach((*recording).clone());
-        let request_id = headers
-            .get(crate::reply::REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(|id| sound(id))
-            .map_or_else(|| recording.trace_id().to_string(), str::to_owned);
+        let given = headers.get(crate::reply::REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| sound(id));
+        if let Some(id) = given {
+            probe.named(id);
+        }
+        let request_id = given.map_or_else(|| recording.trace_id().to_string(), str::to_owned);
         Self {
+            is_named: given.is_some(),
             recording: Some(recording),
             probe,
             request_id,
@@ -88,6 +90,12 @@ impl Exchange {
     #[must_use]
     pub fn log(&self) -> &Log {
         self.recording.as_deref().expect("the recording is taken only on drop")
+    }
+
+    /// The identity that its client gave the request; none where it has that of its trace.
+    #[must_use]
+    pub fn given_id(&self) -> Option<&str> {
+        self.is_named.then_some(self.request_id.as_str())
     }
 
     /// Says what the request waits for from now on; see [`Probe::waiting`].

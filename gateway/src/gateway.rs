@@ -24,6 +24,7 @@ use crate::config::load;
 use crate::edge;
 use crate::keys::Keys;
 use crate::live::Live;
+use crate::logs::{CannotOpen, Logging};
 use crate::plan::{Makings, Own, Plan};
 use crate::reload::Reloader;
 
@@ -61,6 +62,9 @@ pub enum StartError {
     /// A thread or a runtime could not be made.
     #[error("cannot start: {0}")]
     Thread(#[from] std::io::Error),
+    /// A log cannot be written where the page says.
+    #[error("{0}")]
+    Log(#[from] CannotOpen),
     /// The export of spans is set up wrongly.
     #[error("{0}")]
     Export(#[from] InvalidExport),
@@ -76,6 +80,7 @@ pub struct Gateway {
     pub admin_address: SocketAddr,
     /// Reloads it; none when its page is no file.
     pub reloader: Option<Arc<Reloader>>,
+    logging: Arc<Logging>,
     stuck: Arc<admin::stuck::StuckDesk>,
     edge: edge::server::Server,
     admin: admin::server::Server,
@@ -114,18 +119,36 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] says what to do.
     pub async fn start(page: Page, own: Own, env: Env) -> Result<Self, StartError> {
+        Self::start_logging(page, own, env, Logging::of_gateway()).await
+    }
+
+    /// The same with logs that were set up before, such as those of the process.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to do.
+    pub async fn start_logging(page: Page, own: Own, env: Env, logging: Arc<Logging>) -> Result<Self, StartError> {
         let clock = Clock::real();
         let names = Arc::new(Names::new());
         let plan = plan(&page, &own, &*env, &names, &clock)?;
         let recorder = Recorder::new(clock, Arc::clone(&names), IdSource::random(), &RecorderSettings::default());
+        recorder.redact_by(Arc::clone(&plan.redaction));
         let metrics = Arc::new(Metrics::new());
+        metrics.register(logging.counts() as _);
+        let follow = logging.follow(&plan.document, None, &plan.redaction);
+        follow.map_err(|problems| problems.into_iter().next().expect("there is one where it failed"))?;
         let exporter = exporter(&plan, &*env)?;
         let settings = CollectorSettings {
             retention: retention(plan.document.telemetry.keep),
             rules: plan.rules(),
             ..CollectorSettings::default()
         };
-        let collector = Collector::start(recorder.clone(), settings, Arc::clone(&metrics), exporter, Vec::new())?;
+        let collector = Collector::start(
+            recorder.clone(),
+            settings,
+            Arc::clone(&metrics),
+            exporter,
+            vec![Box::new(logging.follower())],
+        )?;
         let bind = |text: &str| text.parse::<SocketAddr>().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
         let (address, admin_address) = (bind(&plan.document.listen), bind(&plan.document.admin.listen));
         let live = Live::new(recorder, Keys::new(&names), collector, plan);
@@ -135,7 +158,7 @@ impl Gateway {
         }
         let stop = CancellationToken::new();
         let reloader = match &page {
-            Page::File(path) => Some(Reloader::new(path, own, env, Arc::clone(&live))),
+            Page::File(path) => Some(Reloader::new(path, own, env, Arc::clone(&live), Arc::clone(&logging))),
             Page::Text { .. } => None,
         };
         let edge = edge::server::Server::start(Arc::clone(&live), address)
@@ -143,8 +166,12 @@ impl Gateway {
             .map_err(|error| StartError::Bind { address, error })?;
         let stuck = admin::stuck::StuckDesk::new(Arc::clone(&live));
         metrics.register(Arc::clone(&stuck) as _);
-        let pages =
-            admin::pages::Pages { live: Arc::clone(&live), reloader: reloader.clone(), stuck: Arc::clone(&stuck) };
+        let pages = admin::pages::Pages {
+            live: Arc::clone(&live),
+            reloader: reloader.clone(),
+            stuck: Arc::clone(&stuck),
+            logging: Arc::clone(&logging),
+        };
         let pages = Arc::new(pages);
         let admin = admin::server::Server::start(admin_address, pages)
             .await
@@ -154,7 +181,17 @@ impl Gateway {
         {
             tracing::warn!(%error, "the configuration file is not watched; reload with SIGHUP or POST /reload");
         }
-        Ok(Self { address: edge.address, admin_address: admin.address, live, reloader, stuck, edge, admin, stop })
+        Ok(Self {
+            address: edge.address,
+            admin_address: admin.address,
+            live,
+            reloader,
+            logging,
+            stuck,
+            edge,
+            admin,
+            stop,
+        })
     }
 
     /// Stops it: readiness says no, nothing new is accepted, running requests end (within the page's `drain_timeout`),
@@ -171,7 +208,13 @@ impl Gateway {
         self.admin.stop().await;
         let live = Arc::clone(&self.live);
         let deadline = Duration::from_secs(2);
-        let stopped = tokio::task::spawn_blocking(move || live.collector.stop(deadline)).await;
+        let logging = Arc::clone(&self.logging);
+        let stopped = tokio::task::spawn_blocking(move || {
+            let stopped = live.collector.stop(deadline);
+            logging.flush(Duration::from_secs(1));
+            stopped
+        });
+        let stopped = stopped.await;
         let telemetry = stopped.unwrap_or_else(|_| Stopped {
             complete: false,
             recorder: self.live.recorder.counters(),

@@ -27,6 +27,12 @@ keys! {
     route = "http.route",
     /// The path, without its query.
     path = "url.path",
+    /// The query, redacted before anybody sees it.
+    query = "url.query",
+    /// The page that led to the request.
+    referer = "zerver.referer",
+    /// The request's identity, where its client gave it one.
+    request_id = "zerver.request.id",
     /// `http` or `https`.
     scheme = "url.scheme",
     /// The host asked for.

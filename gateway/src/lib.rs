@@ -7,6 +7,7 @@ pub mod error;
 pub mod config;
 pub mod keys;
 pub mod probe;
+pub mod logs;
 pub mod exchange;
 pub mod reply;
 pub mod route;

@@ -3,6 +3,7 @@
 //! Proxy routes, flow routes and fixed replies take the same way: route → limits → rate limit → admission → target.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -77,7 +78,7 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
     let log = exchange.log().clone();
     log.route(route.id, route.flow_name(), plan.version);
     log.attr_name(NodeId::ROOT, keys.route, route.template);
-    let tenant = tenant(&route.tenant, head);
+    let tenant = tenant(&route.tenant, head, &plan.fingerprints);
     if let Some(tenant) = &tenant {
         log.attr_text(NodeId::ROOT, keys.tenant, tenant);
     }
@@ -201,8 +202,12 @@ fn broken(refused: &Refused, keys: &Keys, exchange: &Exchange) -> Error {
 }
 
 /// Whose request it is.
-fn tenant(rule: &Tenant, head: Head<'_>) -> Option<String> {
+fn tenant(rule: &Tenant, head: Head<'_>, fingerprints: &RandomState) -> Option<String> {
     match rule {
+        Tenant::Hidden(name) => {
+            let value = head.headers.get(name)?;
+            Some(format!("#{:016x}", fingerprints.hash_one(value.as_bytes())))
+        }
         Tenant::None => None,
         Tenant::ClientIp => Some(head.client.ip().to_string()),
         Tenant::Header(name) => {

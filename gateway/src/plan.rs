@@ -5,9 +5,11 @@
 
 mod served;
 mod listeners;
+mod logs;
 mod routes;
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use zerver_flows::declare;
@@ -17,10 +19,12 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::Rules;
 use zerver_telemetry::names::Names;
 use zerver_telemetry::promote::{PromotionSettings, RouteThresholds};
+use zerver_telemetry::redact::Redaction;
 use zerver_telemetry::sampling::SamplingSettings;
 use zerver_telemetry::span::SpanSettings;
 
 use self::listeners::{check_listeners, check_otlp, check_upstream};
+use self::logs::check_logs;
 use self::routes::{Known, gate_name};
 pub use self::served::{Route, RouteLine, Target, Tenant};
 use crate::admission::Gate;
@@ -50,6 +54,10 @@ pub struct Plan {
     pub flows: BTreeMap<String, BoundFlow>,
     /// Who performs the flows' effects.
     pub engine: Arc<Engine>,
+    /// What is not shown of what requests note and say.
+    pub redaction: Arc<Redaction>,
+    /// What fingerprints of hidden tenants are made with, anew in each process: they tell nothing elsewhere.
+    pub fingerprints: RandomState,
 }
 
 /// What a program brings to its gateway besides the page; the stock binary brings nothing.
@@ -92,6 +100,7 @@ impl Plan {
 
         check_listeners(&document, &mut problems);
         check_otlp(&document, &mut problems);
+        let redaction = Arc::new(check_logs(&document, &mut problems));
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &document.upstreams {
             check_upstream(name, settings, &mut problems);
@@ -128,6 +137,7 @@ impl Plan {
             flows: (problems.len() == before_flows).then_some(&flows),
             gates: &gates,
             names,
+            redaction: &redaction,
         };
         let routes = routes::table(&document, &known, &mut problems);
         let Some(routes) = routes.filter(|_| problems.is_empty()) else {
@@ -136,10 +146,11 @@ impl Plan {
         };
         let effects = Effects::new(upstreams.values().cloned(), makings.keys);
         let version = before.map_or(1, |plan| plan.version + 1);
+        let fingerprints = before.map_or_else(RandomState::new, |plan| plan.fingerprints.clone());
         let new = || Arc::new(StuckRuns::telling(log_stuck));
         let stuck = before.map_or_else(new, |plan| Arc::clone(plan.engine.stuck_runs()));
         let engine = Engine::with(Arc::new(effects), flows.values().cloned(), stuck);
-        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine })
+        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine, redaction, fingerprints })
     }
 }
 

@@ -13,14 +13,55 @@ use futures_util::task::AtomicWaker;
 use pin_project_lite::pin_project;
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::event::{Cause, NodeId};
+use zerver_telemetry::id::{SpanId, TraceId};
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::Log;
+
+tokio::task_local! {
+    /// The probe of the request whose future is being polled: the way to it for who gets no argument of ours, the first phase
+    /// that pingora calls, and whatever is logged meanwhile.
+    static CURRENT: Arc<Probe>;
+}
+
+/// The probe of the request that is being polled; none outside of any.
+#[must_use]
+pub fn current() -> Option<Arc<Probe>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// Which request is being polled, for what is logged meanwhile; none outside of any.
+#[must_use]
+pub fn identity() -> Option<Identity> {
+    let here = |probe: &Arc<Probe>| {
+        let log = probe.log.get()?;
+        let request_id = probe.request_id.get().map(|id| id.to_string());
+        Some(Identity { trace_id: log.trace_id(), span_id: log.span_id(NodeId::ROOT), request_id })
+    };
+    CURRENT.try_with(here).ok().flatten()
+}
+
+/// Polls `future` as the request of `probe`, measured.
+pub async fn serving<F: Future>(probe: Arc<Probe>, future: F) -> F::Output {
+    CURRENT.scope(Arc::clone(&probe), Timed::new(future, probe)).await
+}
+
+/// Which request something belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its span.
+    pub span_id: SpanId,
+    /// The name that its client gave it.
+    pub request_id: Option<String>,
+}
 
 /// What a request's future and its stations share.
 #[derive(Debug)]
 pub struct Probe {
     clock: Clock,
     log: OnceLock<Log>,
+    request_id: OnceLock<Box<str>>,
     /// The node waited for, the cause and its name, packed: what a pending poll means now.
     waiting: AtomicU64,
     /// True while somebody else writes the request's states (a flow runs).
@@ -42,6 +83,7 @@ impl Probe {
         Arc::new(Self {
             clock,
             log: OnceLock::new(),
+            request_id: OnceLock::new(),
             waiting: AtomicU64::new(pack(Cause::Read, Name::NONE, None)),
             delegated: AtomicBool::new(false),
             woken: AtomicU64::new(0),
@@ -54,6 +96,11 @@ impl Probe {
     /// From now on the request's states go to this log. A second log is ignored: a probe serves one request.
     pub fn attach(&self, log: Log) {
         let _ = self.log.set(log);
+    }
+
+    /// The name that the request's client gave it.
+    pub fn named(&self, request_id: &str) {
+        let _ = self.request_id.set(request_id.into());
     }
 
     /// A pending poll while `full` is set means that `client` takes no more bytes, whatever else was announced.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::file::Rejected;
 use crate::config::load;
 use crate::live::Live;
+use crate::logs::Logging;
 use crate::plan::{Makings, Own};
 
 /// Editors write a file in several steps; this long after the last one it is read.
@@ -25,6 +26,7 @@ pub struct Reloader {
     own: Own,
     env: Env,
     live: Arc<Live>,
+    logging: Arc<Logging>,
     /// One reload at a time.
     turn: Mutex<()>,
 }
@@ -32,8 +34,8 @@ pub struct Reloader {
 impl Reloader {
     /// Reloads `live` from this file.
     #[must_use]
-    pub fn new(path: &Path, own: Own, env: Env, live: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { path: path.to_owned(), own, env, live, turn: Mutex::new(()) })
+    pub fn new(path: &Path, own: Own, env: Env, live: Arc<Live>, logging: Arc<Logging>) -> Arc<Self> {
+        Arc::new(Self { path: path.to_owned(), own, env, live, logging, turn: Mutex::new(()) })
     }
 
     /// Reads the file and swaps the plan; gives the new version.
@@ -85,7 +87,16 @@ impl Reloader {
             }
         }
         self.live.collector.apply(plan.rules());
+        self.live.recorder.redact_by(Arc::clone(&plan.redaction));
         self.live.swap(plan);
+        let (logging, now) = (Arc::clone(&self.logging), self.live.plan());
+        let follow = move || logging.follow(&now.document, Some(&before.document), &now.redaction);
+        // It opens files, and may wait for a writer's last lines.
+        if let Ok(Err(problems)) = tokio::task::spawn_blocking(follow).await {
+            for problem in problems {
+                tracing::error!("{problem}; lines go on to where they went");
+            }
+        }
         self.live.count_reload(true);
         tracing::info!(version, "configuration reloaded");
         Ok(version)

@@ -44,3 +44,7 @@ mod check;
 mod reload;
 #[path = "e2e/settings.rs"]
 mod settings;
+#[path = "e2e/logs.rs"]
+mod logs;
+#[path = "e2e/redaction.rs"]
+mod redaction;

@@ -8,22 +8,38 @@ use crate::event::{Cause, Event, NodeId, NodeKind, Outcome, RawValue};
 use crate::id::{SpanId, TraceId, span_id};
 use crate::logbook::Logbook;
 use crate::names::{Name, Names};
+use crate::redact::Redactor;
 use crate::timeline::{Node, State, Timeline, Value};
 
 /// Reads one finished logbook. None when it holds no request (which a recorder never hands over).
 ///
 /// Nodes that never closed (their task was dropped) are closed with the request as cancelled. A node whose opening
 /// found no room in the logbook is left out, and so are its states; [`Timeline::lost_events`] says so.
-pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names) -> Option<Timeline> {
-    until(book, clock, names, None)
+///
+/// This is the one way from a logbook to what anybody reads, so what must not be shown is redacted here: off the request's
+/// path, and before any reader could forget it.
+pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names, redactor: &mut Redactor) -> Option<Timeline> {
+    until(book, clock, names, redactor, None)
 }
 
 /// Reads a logbook that is still written to, as if its request ended well at `now`.
-pub(crate) fn so_far(book: &Logbook, clock: &Clock, names: &Names, now: Ticks) -> Option<Timeline> {
-    until(book, clock, names, Some(now))
+pub(crate) fn so_far(
+    book: &Logbook,
+    clock: &Clock,
+    names: &Names,
+    redactor: &mut Redactor,
+    now: Ticks,
+) -> Option<Timeline> {
+    until(book, clock, names, redactor, Some(now))
 }
 
-fn until(book: &Logbook, clock: &Clock, names: &Names, now: Option<Ticks>) -> Option<Timeline> {
+fn until(
+    book: &Logbook,
+    clock: &Clock,
+    names: &Names,
+    redactor: &mut Redactor,
+    now: Option<Ticks>,
+) -> Option<Timeline> {
     let text = |name: Name| (name != Name::NONE).then(|| names.get(name));
     let mut drafts: Vec<Draft> = Vec::new();
     let mut places: Vec<Option<u16>> = Vec::new();
@@ -68,7 +84,7 @@ fn until(book: &Logbook, clock: &Clock, names: &Names, now: Option<Ticks>) -> Op
     let place = |node: Option<NodeId>| node.and_then(|n| places.get(usize::from(n.0)).copied().flatten()).map(NodeId);
     let ns = |at: Ticks| clock.nanos_between(start, at);
     let seed = book.seed.load(Relaxed);
-    let nodes: Vec<Node> = drafts
+    let mut nodes: Vec<Node> = drafts
         .iter()
         .enumerate()
         .map(|(number, draft)| {
@@ -101,6 +117,7 @@ fn until(book: &Logbook, clock: &Clock, names: &Names, now: Option<Ticks>) -> Op
             }
         })
         .collect();
+    redactor.redact(&mut nodes);
     let half = |n: usize| u128::from(book.trace[n].load(Relaxed));
     let parent = book.parent.load(Relaxed);
     let route = names.get(Name(book.route.load(Relaxed)));
@@ -244,7 +261,8 @@ mod tests {
 
     fn read(recorder: &Recorder) -> Vec<Timeline> {
         let mut timelines = Vec::new();
-        recorder.drain(|book| timelines.extend(timeline(book, recorder.clock(), recorder.names())));
+        let mut redactor = Redactor::new(recorder.redaction());
+        recorder.drain(|book| timelines.extend(timeline(book, recorder.clock(), recorder.names(), &mut redactor)));
         for timeline in &timelines {
             timeline.check().expect("a timeline from a logbook holds the rules");
         }

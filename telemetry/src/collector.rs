@@ -17,6 +17,7 @@ use crate::export::otlp::Exporter;
 use crate::metrics::Metrics;
 use crate::promote::{History, PromotionSettings, promote};
 use crate::recorder::{Recorder, RecorderCounters};
+use crate::redact::Redactor;
 use crate::sampling::{Reason, SamplingSettings, SlowHistory};
 use crate::span::{SpanSettings, spans};
 use crate::timeline::Timeline;
@@ -127,6 +128,7 @@ impl Collector {
             metrics: Arc::clone(&metrics),
             exporter: exporter.clone(),
             observers,
+            redactor: Redactor::new(recorder.redaction()),
             history: History::default(),
             slow: SlowHistory::default(),
             seq: 0,
@@ -206,6 +208,7 @@ struct Worker {
     metrics: Arc<Metrics>,
     exporter: Option<Exporter>,
     observers: Vec<Box<dyn Observer>>,
+    redactor: Redactor,
     history: History,
     slow: SlowHistory,
     seq: u64,
@@ -245,7 +248,9 @@ impl Worker {
     fn look(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         let (clock, names) = (self.recorder.clock().clone(), Arc::clone(self.recorder.names()));
-        self.recorder.drain(|book| batch.extend(assemble::timeline(book, &clock, &names)));
+        self.redactor.follow(self.recorder.redaction());
+        let redactor = &mut self.redactor;
+        self.recorder.drain(|book| batch.extend(assemble::timeline(book, &clock, &names, redactor)));
         if batch.is_empty() {
             self.batch = batch;
             return;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_queue::ArrayQueue;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Ticks};
@@ -19,6 +20,7 @@ use crate::id::{IdSource, SpanId, TraceContext, TraceId, mix, span_id};
 use crate::inflight::{InFlight, Running, SlotId};
 use crate::logbook::Logbook;
 use crate::names::{Name, Names};
+use crate::redact::{Redaction, Redactor};
 use crate::ring::Ring;
 use crate::timeline::Timeline;
 use crate::worker;
@@ -54,6 +56,7 @@ struct Inner {
     pool: ArrayQueue<Arc<Logbook>>,
     ring: Ring,
     in_flight: InFlight,
+    redaction: RwLock<Arc<Redaction>>,
     started: AtomicU64,
     finished: AtomicU64,
     made: AtomicU64,
@@ -87,6 +90,7 @@ impl Recorder {
             pool: ArrayQueue::new(settings.ring.max(1)),
             ring: Ring::new(settings.shards, settings.ring),
             in_flight: InFlight::new(settings.in_flight),
+            redaction: RwLock::default(),
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             made: AtomicU64::new(0),
@@ -115,6 +119,17 @@ impl Recorder {
     #[must_use]
     pub fn ids(&self) -> &IdSource {
         &self.0.ids
+    }
+
+    /// What is not shown of what its requests note.
+    #[must_use]
+    pub fn redaction(&self) -> Arc<Redaction> {
+        Arc::clone(&self.0.redaction.read())
+    }
+
+    /// From the next timeline on these rules hold. Timelines that were read before stay as they are.
+    pub fn redact_by(&self, rules: Arc<Redaction>) {
+        *self.0.redaction.write() = rules;
     }
 
     /// Opens the recording of a request that began at `at`, running. `context` is what its `traceparent` said; without
@@ -183,7 +198,10 @@ impl Recorder {
     #[must_use]
     pub fn timelines(&self) -> Vec<Timeline> {
         let mut timelines = Vec::new();
-        self.drain(|book| timelines.extend(crate::assemble::timeline(book, self.clock(), self.names())));
+        let mut redactor = Redactor::new(self.redaction());
+        self.drain(|book| {
+            timelines.extend(crate::assemble::timeline(book, self.clock(), self.names(), &mut redactor));
+        });
         timelines
     }
 
@@ -258,7 +276,9 @@ impl Log {
     /// logbook, some microseconds.
     #[must_use]
     pub fn so_far(&self) -> Option<Timeline> {
-        crate::assemble::so_far(&self.book, self.recorder.clock(), self.recorder.names(), self.now())
+        let recorder = &self.recorder;
+        let mut redactor = Redactor::new(recorder.redaction());
+        crate::assemble::so_far(&self.book, recorder.clock(), recorder.names(), &mut redactor, self.now())
     }
 
     /// The recorder it belongs to.
@@ -367,7 +387,8 @@ impl Log {
         self.attr(node, key, RawValue::Name(value));
     }
 
-    /// Notes a text about a node. A request holds 1 KiB of them; what does not fit is cut and counted.
+    /// Notes a text about a node. A request holds 1.5 KiB of them; what does not fit is cut and counted.
+    /// What must not be shown is redacted when the timeline is read, not here.
     pub fn attr_text(&self, node: NodeId, key: Name, value: &str) {
         let (start, len) = self.book.text(value);
         self.attr(node, key, RawValue::Text { start, len });

@@ -20,6 +20,24 @@ pub const HTTP_STATUS: &str = "http.response.status_code";
 pub const HTTP_RESEND: &str = "http.request.resend_count";
 /// `url.template`: the template of a call's path.
 pub const URL_TEMPLATE: &str = "url.template";
+/// `url.path`
+pub const URL_PATH: &str = "url.path";
+/// `url.query`, without its question mark.
+pub const URL_QUERY: &str = "url.query";
+/// `url.full`: a whole address.
+pub const URL_FULL: &str = "url.full";
+/// `client.address`
+pub const CLIENT_ADDRESS: &str = "client.address";
+/// `user_agent.original`
+pub const USER_AGENT: &str = "user_agent.original";
+/// `http.request.body.size`
+pub const REQUEST_BYTES: &str = "http.request.body.size";
+/// `http.response.body.size`
+pub const RESPONSE_BYTES: &str = "http.response.body.size";
+/// `network.protocol.version`
+pub const PROTOCOL_VERSION: &str = "network.protocol.version";
+/// `server.address`
+pub const SERVER_ADDRESS: &str = "server.address";
 /// `error.type`
 pub const ERROR_TYPE: &str = "error.type";
 /// `network.peer.address`
@@ -35,6 +53,10 @@ pub const FLOW: &str = "zerver.flow";
 pub const CONFIG_VERSION: &str = "zerver.config.version";
 /// How the request ended.
 pub const OUTCOME: &str = "zerver.outcome";
+/// The request's identity, where its client gave it one.
+pub const REQUEST_ID: &str = "zerver.request.id";
+/// The address of the page that led to the request.
+pub const REFERER: &str = "zerver.referer";
 /// Why a request's spans were exported.
 pub const RETAINED_REASON: &str = "zerver.retained.reason";
 /// Events that found no room in the request's logbook.

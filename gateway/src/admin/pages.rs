@@ -11,9 +11,11 @@ use zerver_telemetry::timeline::FORMAT_VERSION;
 
 use crate::admin::answer::{Reply, error, json};
 use crate::admin::latencies;
+use crate::admin::log;
 use crate::admin::stuck::StuckDesk;
 use crate::config::problem::suggestion;
 use crate::live::Live;
+use crate::logs::Logging;
 use crate::reload::Reloader;
 
 /// The most timelines of one answer.
@@ -27,6 +29,8 @@ pub struct Pages {
     pub reloader: Option<Arc<Reloader>>,
     /// Its stuck runs.
     pub stuck: Arc<StuckDesk>,
+    /// Its logs.
+    pub logging: Arc<Logging>,
 }
 
 /// Every page, for the list at `/` and the documentation.
@@ -48,6 +52,13 @@ pub const PAGES: &[(&str, &str, &str)] = &[
     ("GET", "/stuck/{number}", "one of them"),
     ("POST", "/stuck/{number}/resume", "go on with its undoing"),
     ("DELETE", "/stuck/{number}", "take it off the list: what was left is undone by hand"),
+    ("GET", "/log", "how much the program says: the levels in force, and the configured ones"),
+    (
+        "PUT",
+        "/log?level=&for=",
+        "other levels from now on, such as info,zerver::admission=debug; for a while where `for` says so",
+    ),
+    ("DELETE", "/log", "back to the configured levels"),
     ("GET", "/config", "the configuration in force, secrets masked"),
     ("POST", "/reload", "read the configuration file again"),
 ];
@@ -63,6 +74,7 @@ impl Pages {
         match (request.method(), path) {
             (&Method::POST, "/reload") => self.reload().await,
             (_, "/reload") => error(StatusCode::METHOD_NOT_ALLOWED, "use POST"),
+            (method, "/log") => log::answer(&self.logging, method, query.text("level"), query.text("for")),
             (method, path) if path == "/stuck" || path.starts_with("/stuck/") => {
                 self.stuck.answer(method, &path["/stuck".len()..]).await
             }

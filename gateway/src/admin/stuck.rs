@@ -15,6 +15,7 @@ use zerver_telemetry::event::{NodeId, Outcome};
 use zerver_telemetry::id::{TraceContext, TraceId};
 use zerver_telemetry::metrics::{Sink, Source, catalog};
 use zerver_telemetry::names::Name;
+use zerver_telemetry::redact::Redaction;
 
 use super::answer::{Reply, error, json};
 use crate::effects::Effects;
@@ -74,11 +75,11 @@ pub struct Why {
 }
 
 impl Why {
-    fn of(fail: &Fail) -> Self {
+    fn of(fail: &Fail, rules: &Redaction) -> Self {
         Self {
             step: fail.step.as_deref().map(str::to_owned),
             code: fail.code.to_owned(),
-            detail: fail.detail.as_deref().unwrap_or(&fail.message).to_owned(),
+            detail: rules.text(fail.detail.as_deref().unwrap_or(&fail.message)).into_owned(),
         }
     }
 }
@@ -163,6 +164,7 @@ impl StuckDesk {
 
     fn line(&self, number: u64, stuck: &Stuck) -> StuckLine {
         let clock = self.live.recorder.clock();
+        let rules = self.live.recorder.redaction();
         StuckLine {
             number,
             flow: stuck.flow.clone(),
@@ -170,8 +172,8 @@ impl StuckDesk {
             trace_id: stuck.trace_id,
             unix_ns: stuck.unix_ns,
             age_s: clock.unix_ns(clock.now()).saturating_sub(stuck.unix_ns) as f64 / 1e9,
-            failed: Why::of(&stuck.failed),
-            undo_failed: Why::of(&stuck.why),
+            failed: Why::of(&stuck.failed, &rules),
+            undo_failed: Why::of(&stuck.why, &rules),
             rest: stuck.rest.clone(),
             resuming: false,
         }

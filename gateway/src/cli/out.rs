@@ -55,17 +55,3 @@ pub(super) fn fail(code: u8, text: impl Display) -> ExitCode {
 pub(super) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
-
-/// Sends the program's log to standard error: `ZER_LOG` or `RUST_LOG` say how much (default `info`; what
-/// pingora says of single requests stands in their timelines).
-pub(super) fn start_log() {
-    let wish = std::env::var("ZER_LOG").or_else(|_| std::env::var("RUST_LOG"));
-    let filter = wish.unwrap_or_else(|_| "info,pingora_core=error,pingora_proxy=off".to_owned());
-    // A second start in one process (a test) keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .try_init();
-}

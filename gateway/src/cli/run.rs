@@ -10,10 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::out;
 use crate::config::{env, load};
 use crate::gateway::{self, Gateway, Page, StartError};
+use crate::logs::Logging;
 use crate::plan::Own;
 
 pub(super) fn main(file: &Path, own: Own) -> ExitCode {
-    out::start_log();
     for warning in env::unknown(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         out::note(format!("warning: {warning}"));
     }
@@ -22,29 +22,32 @@ pub(super) fn main(file: &Path, own: Own) -> ExitCode {
         Ok(plan) => plan,
         Err(rejected) => return out::fail(out::WRONG, rejected),
     };
+    let logging = match Logging::process(&plan.document, Arc::clone(&plan.redaction)) {
+        Ok(logging) => logging,
+        Err(error) => return out::fail(1, format!("error: {error}")),
+    };
     let runtime = match gateway::runtime(plan.document.workers) {
         Ok(runtime) => runtime,
         Err(error) => return out::fail(1, format!("error: cannot start threads: {error}")),
     };
-    let code = runtime.block_on(serve(page, own));
+    let code = runtime.block_on(serve(page, own, Arc::clone(&logging)));
     // Whatever still runs has had its time. It is dropped, so that runs with steps done tell the log.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    logging.flush(Duration::from_secs(1));
     code
 }
 
-async fn serve(page: Page, own: Own) -> ExitCode {
+async fn serve(page: Page, own: Own, logging: Arc<Logging>) -> ExitCode {
     let (mut term, mut int, mut hup) = match signals() {
         Ok(signals) => signals,
         Err(error) => return out::fail(1, format!("error: cannot listen for signals: {error}")),
     };
-    let gateway = match Gateway::start(page, own, Arc::new(load::process_env)).await {
+    let gateway = match Gateway::start_logging(page, own, Arc::new(load::process_env), logging).await {
         Ok(gateway) => gateway,
         Err(StartError::Config(rejected)) => return out::fail(out::WRONG, rejected),
         Err(error) => return out::fail(1, format!("error: {error}")),
     };
-    out::line(format!("listening on http://{}", gateway.address));
-    out::line(format!("admin on http://{}", gateway.admin_address));
-    out::line(format!("why is it slow? zerver view {}", gateway.admin_address));
+    announce(&gateway);
     loop {
         tokio::select! {
             _ = term.recv() => break,
@@ -57,16 +60,28 @@ async fn serve(page: Page, own: Own) -> ExitCode {
             }
         }
     }
-    out::note("stopping: running requests end first; a second signal stops at once");
+    tracing::info!("stopping: running requests end first; a second signal stops at once");
     let ended = tokio::select! {
         ended = gateway.stop() => ended,
         _ = term.recv() => return out::fail(1, "stopped at once"),
         _ = int.recv() => return out::fail(1, "stopped at once"),
     };
     if ended.cut > 0 {
-        out::note(format!("{} connections were cut after the time to drain", ended.cut));
+        tracing::warn!(connections = ended.cut, "connections were cut after the time to drain");
     }
     ExitCode::SUCCESS
+}
+
+/// Says where it listens: on standard output, unless that belongs to the access log.
+fn announce(gateway: &Gateway) {
+    let (address, admin) = (gateway.address, gateway.admin_address);
+    if gateway.live.plan().document.access_log.as_ref().is_some_and(|access| *access.to == "stdout") {
+        tracing::info!("listening on http://{address}, admin on http://{admin}");
+        return;
+    }
+    out::line(format!("listening on http://{address}"));
+    out::line(format!("admin on http://{admin}"));
+    out::line(format!("why is it slow? zerver view {admin}"));
 }
 
 type Signal = tokio::signal::unix::Signal;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 use super::flows::FlowPage;
+use super::logs::{AccessLog, Log};
 use super::placed::Placed;
+use super::redact::Redact;
 use crate::admission;
 use crate::rate::RateSettings;
 use crate::upstream::breaker;
@@ -37,6 +39,15 @@ pub struct Document {
     /// What is recorded, kept and exported.
     #[serde(default)]
     pub telemetry: Telemetry,
+    /// The application log: what the program says.
+    #[serde(default)]
+    pub log: Log,
+    /// The access log: a line for each request; `{}` takes the defaults (default: none).
+    #[serde(default)]
+    pub access_log: Option<AccessLog>,
+    /// What is not shown in logs, spans, timelines, captures and debug answers.
+    #[serde(default)]
+    pub redact: Redact,
     /// The services behind the gateway, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Placed<Upstream>>,

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::document::Document;
+use super::logs::Format;
 use super::placed::Placed;
 use super::problem::{Problem, suggestion};
 use super::secret::Secret;
+use crate::logs::levels::Levels;
 
 /// One variable that is understood.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +85,22 @@ pub const VARIABLES: &[Variable] = &[
         page.telemetry.debug_jobs = yes_or_no(text)?;
         Ok(())
     }),
+    variable(
+        "RUST_LOG",
+        "levels",
+        "info",
+        "how much the program logs, such as `info,zerver::admission=debug`",
+        log_level,
+    ),
+    variable("ZER_LOG", "levels", "info", "the same; it wins over `RUST_LOG`", log_level),
+    variable("ZER_LOG_FORMAT", "text or json", "text", "the form of the application log", |page, text| {
+        page.log.format = match text {
+            "text" => Format::Text,
+            "json" => Format::Json,
+            _ => return Err("is neither `text` nor `json`".to_owned()),
+        };
+        Ok(())
+    }),
     variable("ZER_VER_OTEL_ENABLED", "0 or 1", "0", "whether spans are sent", |page, text| {
         page.telemetry.otlp.enabled = yes_or_no(text)?;
         Ok(())
@@ -126,6 +144,11 @@ pub const VARIABLES: &[Variable] = &[
         },
     ),
 ];
+
+fn log_level(page: &mut Document, text: &str) -> Result<(), String> {
+    page.log.level = Placed::nowhere(text.to_owned());
+    Levels::parse(text).map(|_| ()).map_err(|bad| format!("says no levels: {bad}"))
+}
 
 fn endpoint(page: &mut Document, text: &str) -> Result<(), String> {
     if !text.starts_with("http://") {

@@ -9,7 +9,7 @@ use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use zerver_flows::{Body, BoundFlow, Cancel, Env, Fail, Req, Values};
-use zerver_telemetry::event::Cause;
+use zerver_telemetry::event::{Cause, NodeId};
 use zerver_telemetry::names::Name;
 
 use super::arriving::{self, Arriving};
@@ -95,13 +95,14 @@ pub(super) async fn run_flow(
     let head = session.req_header();
     let mut req = Req::new(head.method.clone(), head.uri.path_and_query().map_or("/", |target| target.as_str()));
     req.headers = head.headers.clone();
-    let values = showing::asked(&mut req.headers, plan).then(Values::new);
+    let values = showing::asked(&mut req.headers, plan).then(|| Values::new(live.recorder.redaction()));
     req.params = params;
     req.body = body;
     let (upload, arriving) = arriving.unzip();
-    if let Some(upload) = upload {
-        req = req.with_upload(upload);
+    if let Some(upload) = &upload {
+        req = req.with_upload(upload.clone());
     }
+    let bytes_whole = req.body.len() as u64;
     req.client = Some(exchange.client);
     req.deadline = exchange.deadline;
 
@@ -133,6 +134,11 @@ pub(super) async fn run_flow(
         }
     };
     exchange.delegate(false);
+    let bytes = upload.map_or(bytes_whole, |upload| upload.progress().0);
+    if bytes > 0 {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        exchange.log().attr_int(NodeId::ROOT, live.keys.request_bytes, bytes);
+    }
     match outcome {
         None => {
             exchange.failed(&Error::ClientGone, 0);

@@ -15,7 +15,6 @@ use zerver_telemetry::event::{NodeId, Outcome};
 
 use super::proxying::Proxying;
 use super::stream::Connection;
-use super::timekeeper;
 use super::{answer, failure};
 use crate::admission::{self, Permit};
 use crate::error::Error;
@@ -23,6 +22,7 @@ use crate::exchange::Exchange;
 use crate::live::Live;
 use crate::pipeline::{self, Head};
 use crate::plan::{Plan, Target};
+use crate::probe::{self, Probe};
 use crate::reply::Reply;
 
 /// The gateway as pingora calls it.
@@ -66,6 +66,28 @@ fn host(head: &RequestHeader) -> &str {
     }
 }
 
+/// Bytes that are noted of the parts of a head, 1.1 KiB in all with the request's id of at most 128: a logbook has room for
+/// 1.5 KiB of texts.
+const PATH_MAX: usize = 256;
+const QUERY_MAX: usize = 256;
+const HOST_MAX: usize = 128;
+const AGENT_MAX: usize = 160;
+const REFERER_MAX: usize = 128;
+
+/// The beginning of a text.
+fn begin(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// The beginning of a text in whole parts: a part of a secret must not stand there, since it might not look like one.
+fn whole_parts(text: &str, max: usize, separator: char) -> &str {
+    if text.len() <= max {
+        return text;
+    }
+    let cut = begin(text, max + 1);
+    &cut[..cut.rfind(separator).unwrap_or(0)]
+}
+
 impl Phases {
     fn head<'h>(req: &'h RequestHeader, client: std::net::SocketAddr, bytes: usize) -> Head<'h> {
         Head {
@@ -83,15 +105,25 @@ impl Phases {
     fn note(&self, exchange: &Exchange, req: &RequestHeader, is_h2: bool) {
         let (log, keys) = (exchange.log(), &self.live.keys);
         let text = |key, value: &str| log.attr_text(NodeId::ROOT, key, value);
-        text(keys.method, req.method.as_str());
-        text(keys.path, req.uri.path().get(..128).unwrap_or(req.uri.path()));
+        text(keys.method, begin(req.method.as_str(), 16));
+        text(keys.path, whole_parts(req.uri.path(), PATH_MAX, '/'));
         text(keys.client_address, &exchange.client.ip().to_string());
-        text(keys.server_address, host(req));
+        text(keys.server_address, begin(host(req), HOST_MAX));
+        if let Some(query) = req.uri.query().filter(|query| !query.is_empty()) {
+            text(keys.query, whole_parts(query, QUERY_MAX, '&'));
+        }
+        if let Some(id) = exchange.given_id() {
+            text(keys.request_id, id);
+        }
         log.attr_name(NodeId::ROOT, keys.scheme, self.live.words.http);
         let version = if is_h2 { self.live.words.http2 } else { self.live.words.http1 };
         log.attr_name(NodeId::ROOT, keys.protocol_version, version);
-        if let Some(agent) = req.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()) {
-            text(keys.user_agent, agent.get(..64).unwrap_or(agent));
+        for (name, key, max) in
+            [(header::USER_AGENT, keys.user_agent, AGENT_MAX), (header::REFERER, keys.referer, REFERER_MAX)]
+        {
+            if let Some(value) = req.headers.get(name).and_then(|value| value.to_str().ok()) {
+                text(key, begin(value, max));
+            }
         }
     }
 }
@@ -132,7 +164,7 @@ impl ProxyHttp for Phases {
             Some(conn) => (conn.head_read().unwrap_or(now), conn.client),
             None => (now, std::net::SocketAddr::from(([0, 0, 0, 0], 0))),
         };
-        let probe = timekeeper::current_probe(self.live.recorder.clock());
+        let probe = probe::current().unwrap_or_else(|| Probe::new(self.live.recorder.clock().clone()));
         let sample = self.live.sample();
         let req = downstream.req_header();
         let exchange = Exchange::open(&self.live.recorder, probe, started, client, &req.headers, sample);
@@ -380,4 +412,23 @@ fn seen_by_limit(exchange: &Exchange) -> admission::Outcome {
 /// The connection a session came over.
 fn connection(digest: Option<&Digest>) -> Option<Arc<Connection>> {
     digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Connection>>().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_is_cut_between_its_parts() {
+        for (text, max, expected) in [
+            ("a=1&b=2", 7, "a=1&b=2"),
+            ("a=1&b=2", 6, "a=1"),
+            ("a=1&b=2", 3, "a=1"),
+            ("a=1&b=2", 2, ""),
+            ("äää", 3, ""),
+        ] {
+            assert_eq!(whole_parts(text, max, '&'), expected, "{text} {max}");
+        }
+        assert_eq!(begin("äää", 3), "ä");
+    }
 }

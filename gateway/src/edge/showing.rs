@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use zerver_flows::{Body, FlowOutcome, Response, Values};
 use zerver_telemetry::recorder::Log;
-use zerver_telemetry::redact::{MASK, is_secret_name, looks_secret, mask};
+use zerver_telemetry::redact::{MASK, Redaction};
 
 use crate::plan::Plan;
 use crate::reply::Reply;
@@ -24,9 +24,11 @@ pub(super) fn asked(headers: &mut HeaderMap, plan: &Plan) -> bool {
 pub(super) fn reply(outcome: &FlowOutcome, values: &Values, log: &Log) -> Reply {
     let status = outcome.result.as_ref().map_or_else(|fail| fail.status, |response| response.status);
     let fail = outcome.result.as_ref().err();
+    let rules = &*log.recorder().redaction();
+    let failure = |fail| failure(fail, rules);
     let shown = json!({
         "v": 1,
-        "answer": outcome.result.as_ref().ok().map(answer),
+        "answer": outcome.result.as_ref().ok().map(|response| answer(response, rules)),
         "failure": fail.map(failure),
         "optional_failures": outcome.failures.iter().map(|(_, fail)| failure(fail)).collect::<Vec<_>>(),
         "values": values.read().into_iter().map(|(slot, value)| json!({ "slot": &*slot, "value": value })).collect::<Vec<_>>(),
@@ -43,20 +45,20 @@ pub(super) fn reply(outcome: &FlowOutcome, values: &Values, log: &Log) -> Reply 
     Reply { status, headers, body: Bytes::from(shown.to_string()) }
 }
 
-fn failure(fail: &zerver_flows::Fail) -> Value {
+fn failure(fail: &zerver_flows::Fail, rules: &Redaction) -> Value {
     json!({
         "step": fail.step,
         "code": fail.code,
         "status": fail.status.as_u16(),
-        "message": fail.message,
-        "detail": fail.detail,
+        "message": rules.text(&fail.message),
+        "detail": fail.detail.as_deref().map(|detail| rules.text(detail)),
     })
 }
 
-fn answer(response: &Response) -> Value {
+fn answer(response: &Response, rules: &Redaction) -> Value {
     let shown = |name: &HeaderName, value: &HeaderValue| match value.to_str() {
-        Ok(text) if !is_secret_name(name.as_str()) && !looks_secret(text) => Value::from(text),
-        _ => Value::from(MASK),
+        Ok(text) => Value::from(rules.header(name.as_str(), text)),
+        Err(_) => Value::from(MASK),
     };
     let headers: Map<String, Value> =
         response.headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(name, value))).collect();
@@ -64,7 +66,7 @@ fn answer(response: &Response) -> Value {
         Body::Whole(body) => {
             let mut body = serde_json::from_slice(body)
                 .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body).into_owned()));
-            mask(&mut body);
+            rules.value(&mut body);
             body
         }
         Body::Stream(_) => json!({ "stream": "not read" }),

@@ -9,18 +9,7 @@ use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use zerver_telemetry::clock::Clock;
 
-use crate::probe::{Probe, Timed};
-
-tokio::task_local! {
-    /// The probe of the request whose future is being polled: the way from the wrapper to the request's first phase,
-    /// which pingora calls without an argument of ours.
-    static PROBE: Arc<Probe>;
-}
-
-/// The probe of the request that is being polled; a new one outside of any.
-pub(super) fn current_probe(clock: &Clock) -> Arc<Probe> {
-    PROBE.try_with(Arc::clone).unwrap_or_else(|_| Probe::new(clock.clone()))
-}
+use crate::probe::{self, Probe};
 
 /// Bytes of a body that an HTTP/2 client may send ahead on one stream: 1 MiB carries 20 MB/s over 50 ms of distance.
 const H2_STREAM_WINDOW: u32 = 1 << 20;
@@ -42,7 +31,7 @@ impl<P: HttpServerApp + Send + Sync + 'static> HttpServerApp for Timekeeper<P> {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let probe = Probe::new(self.clock.clone());
-        PROBE.scope(Arc::clone(&probe), Timed::new(self.proxy.process_new_http(session, shutdown), probe)).await
+        probe::serving(probe, self.proxy.process_new_http(session, shutdown)).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use zerver_flows::BoundFlow;
 use zerver_telemetry::names::Names;
+use zerver_telemetry::redact::Redaction;
 
 use super::served::{Route, Target, Tenant};
 use crate::admission::Gate;
@@ -27,6 +28,7 @@ pub(super) struct Known<'k> {
     pub(super) flows: Option<&'k BTreeMap<String, BoundFlow>>,
     pub(super) gates: &'k BTreeMap<String, Arc<Gate>>,
     pub(super) names: &'k Names,
+    pub(super) redaction: &'k Redaction,
 }
 
 /// The name of a route's own gate.
@@ -74,7 +76,7 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
                 .collect(),
             timeout: page.timeout,
             class: page.priority,
-            tenant: tenant(page.tenant.as_ref(), problems),
+            tenant: tenant(page.tenant.as_ref(), known.redaction, problems),
             body_bytes: page.body_bytes,
             note_headers: page
                 .note_headers
@@ -197,12 +199,13 @@ fn target(
     }
 }
 
-fn tenant(page: Option<&Placed<String>>, problems: &mut Vec<Problem>) -> Tenant {
+fn tenant(page: Option<&Placed<String>>, redaction: &Redaction, problems: &mut Vec<Problem>) -> Tenant {
     let Some(text) = page else { return Tenant::None };
     if **text == "client_ip" {
         return Tenant::ClientIp;
     }
     match text.strip_prefix("header:").map(str::parse::<HeaderName>) {
+        Some(Ok(name)) if redaction.hides_header(name.as_str()) => Tenant::Hidden(name),
         Some(Ok(name)) => Tenant::Header(name),
         _ => {
             problems.push(

@@ -59,6 +59,8 @@ pub enum Tenant {
     ClientIp,
     /// That of this header's value.
     Header(HeaderName),
+    /// The same where the value is not shown: a fingerprint stands for it, which tells tenants apart and nobody's secret.
+    Hidden(HeaderName),
 }
 
 impl Route {

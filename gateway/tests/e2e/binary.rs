@@ -106,7 +106,7 @@ impl Gateway {
             let said = printed.lock().expect("nobody panics with it").clone();
             let after = |mark: &str| {
                 let rest = said.split_once(mark)?.1;
-                rest.split(|c: char| c.is_whitespace() || c == ',').next()?.parse().ok()
+                rest.split(|c: char| c.is_whitespace() || c == ',' || c == '"').next()?.parse().ok()
             };
             let ended = child.0.try_wait().expect("the child can be asked");
             assert!(ended.is_none(), "the gateway ends at once:\n{said}");

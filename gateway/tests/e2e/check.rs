@@ -216,8 +216,21 @@ async fn the_schema_has_every_key() {
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     let schema: Value = serde_json::from_str(&ran.out).expect("it is JSON");
     let keys: Vec<&String> = schema["properties"].as_object().expect("an object").keys().collect();
-    let mut wanted =
-        ["listen", "admin", "debug", "workers", "limits", "telemetry", "upstreams", "rate_limits", "flows", "routes"];
+    let mut wanted = [
+        "listen",
+        "admin",
+        "debug",
+        "workers",
+        "limits",
+        "telemetry",
+        "log",
+        "access_log",
+        "redact",
+        "upstreams",
+        "rate_limits",
+        "flows",
+        "routes",
+    ];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
     assert_eq!(schema["additionalProperties"], false, "unknown keys are wrong");

@@ -170,6 +170,10 @@ catalog! {
         "Memory of the spans that wait to be sent, by estimate.";
     EXPORT_FAILURES Counter None "zerver_export_failures_total" []
         "Attempts to send a batch that failed; each is tried again until its time is over.";
+    LOG_LINES Counter None "zerver_log_lines_total" ["log"]
+        "Lines that were written, of the application log and of the access log.";
+    LOG_DROPPED Counter None "zerver_log_dropped_total" ["log", "cause"]
+        "Lines that were not written, by cause: too many waited, the target took nothing, or the process ended.";
     SERIES_OVERFLOW Counter None "zerver_metric_overflow_total" ["metric"]
         "Observations counted under the label value `other`, because a metric had reached its bound of series.";
 }
