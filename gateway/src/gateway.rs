@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings, Stopped};
 use zerver_telemetry::exemplars::RetentionSettings;
+use zerver_telemetry::export::InvalidExport;
 use zerver_telemetry::export::otlp::Exporter;
-use zerver_telemetry::export::{ExportSettings, InvalidExport};
 use zerver_telemetry::id::IdSource;
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Names;
@@ -61,7 +61,7 @@ pub enum StartError {
     /// A thread or a runtime could not be made.
     #[error("cannot start: {0}")]
     Thread(#[from] std::io::Error),
-    /// The export of spans is set up wrongly.
+    /// The export of telemetry is set up wrongly.
     #[error("{0}")]
     Export(#[from] InvalidExport),
 }
@@ -119,7 +119,7 @@ impl Gateway {
         let plan = plan(&page, &own, &*env, &names, &clock)?;
         let recorder = Recorder::new(clock, Arc::clone(&names), IdSource::random(), &RecorderSettings::default());
         let metrics = Arc::new(Metrics::new());
-        let exporter = exporter(&plan, &*env)?;
+        let exporter = exporter(&plan)?;
         let settings = CollectorSettings {
             retention: retention(plan.document.telemetry.keep),
             rules: plan.rules(),
@@ -196,16 +196,11 @@ pub fn runtime(workers: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-fn exporter(plan: &Plan, env: load::Lookup<'_>) -> Result<Option<Exporter>, StartError> {
-    let otlp = &plan.document.telemetry.otlp;
-    if !otlp.enabled {
+fn exporter(plan: &Plan) -> Result<Option<Exporter>, StartError> {
+    let mut settings = plan.document.telemetry.otlp.settings();
+    if settings.is_off() {
         return Ok(None);
     }
-    // The page's endpoint stands where no variable gives one; everything else is as the standard variables say.
-    let lookup =
-        |name: &str| env(name).or_else(|| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| (*otlp.endpoint).clone()));
-    let Some(mut settings) = ExportSettings::from_vars(lookup)? else { return Ok(None) };
-    settings.resource.insert("service.name".into(), otlp.service.clone());
     let instance = format!("{:016x}", IdSource::random().next_u64());
     settings.resource.entry("service.instance.id".into()).or_insert(instance);
     Ok(Some(Exporter::start(&settings)?))

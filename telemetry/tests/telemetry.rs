@@ -11,7 +11,8 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
 use zerver_telemetry::export::otlp::Exporter;
-use zerver_telemetry::export::{DropCause, ExportSettings};
+use zerver_telemetry::export::settings::{Compression, Destination, ExportSettings, Protocol};
+use zerver_telemetry::export::{DropCause, Signal};
 use zerver_telemetry::id::{SpanId, TraceContext};
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Name;
@@ -133,7 +134,9 @@ fn a_real_collector_reads_back_what_was_recorded() {
 
     let clock = Clock::manual();
     let recorder = Recorder::for_tests(clock.clone());
-    let settings = ExportSettings { endpoint: format!("http://{http}/v1/traces"), ..ExportSettings::default() };
+    let to = Destination::at(Signal::Traces, Protocol::Grpc, &format!("http://{grpc}"));
+    let traces = Some(Destination { compression: Compression::Gzip, ..to });
+    let settings = ExportSettings { traces, ..ExportSettings::default() };
     let exporter = Exporter::start(&settings).expect("it starts");
     let collector = Collector::start(
         recorder.clone(),
@@ -147,7 +150,7 @@ fn a_real_collector_reads_back_what_was_recorded() {
     collector.flush();
     // The agent may still be starting: until it listens, the batch is tried again.
     assert!(exporter.flush(Duration::from_secs(60)), "{:?}", exporter.counters());
-    assert_eq!(exporter.counters().sent, 4, "{:?}", exporter.counters());
+    assert_eq!(exporter.counters().traces.sent, 4, "{:?}", exporter.counters());
     let (tell, told) = mpsc::channel();
     thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
     let mut read: Vec<Vec<String>> = vec![Vec::new()];
@@ -207,7 +210,7 @@ fn a_real_collector_reads_back_what_was_recorded() {
     drop(rotel);
     request(&recorder, &clock);
     let stopped = collector.stop(Duration::from_millis(300));
-    let export = stopped.export.expect("there is an exporter");
+    let export = stopped.export.expect("there is an exporter").traces;
     assert!(stopped.complete);
     assert_eq!((export.offered, export.sent, export.dropped_for(DropCause::Shutdown)), (8, 4, 4), "{export:?}");
 }

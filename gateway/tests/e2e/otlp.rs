@@ -223,11 +223,11 @@ async fn a_proxied_call_hands_its_own_span_on() {
     assert_eq!(origin.seen()[0].headers.get_all("traceparent").iter().count(), 1);
     // Spans are counted: what was offered is sent, waiting or dropped, and nothing was dropped.
     eventually("all spans are sent", async || {
-        let sent = gateway.metric("zerver_export_spans_sent_total", &[]).await;
-        (sent > 0.0 && sent >= gateway.metric("zerver_export_spans_offered_total", &[]).await).then_some(())
+        let sent = gateway.metric("zerver_export_sent_total", &["traces"]).await;
+        (sent > 0.0 && sent >= gateway.metric("zerver_export_offered_total", &["traces"]).await).then_some(())
     })
     .await;
-    assert_eq!(gateway.metric("zerver_export_spans_dropped_total", &[]).await as u64, 0);
+    assert_eq!(gateway.metric("zerver_export_dropped_total", &[]).await as u64, 0);
 }
 
 #[tokio::test]

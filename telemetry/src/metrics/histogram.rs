@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::id::TraceId;
+use crate::id::{SpanId, TraceId};
 
 /// Upper bounds of the buckets that Prometheus is shown, in microseconds. They span what a gateway sees, from a cached
 /// answer to a long poll; the last bucket, `+Inf`, is implied.
@@ -30,6 +30,8 @@ pub struct Distribution {
 pub struct Exemplar {
     /// Its trace.
     pub trace_id: TraceId,
+    /// Its span.
+    pub span_id: SpanId,
     /// Its duration.
     pub ns: u64,
     /// When it ended, nanoseconds since the Unix epoch.
@@ -72,6 +74,32 @@ impl Distribution {
         });
         let exemplars = self.exemplars.as_deref().copied().unwrap_or_default();
         Buckets { cumulative, exemplars, sum: self.sum_ns as f64 / 1e9, count }
+    }
+}
+
+impl Buckets {
+    /// Adds what another gateway, or another time, has counted; of two exemplars the later stays.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.cumulative.iter_mut().zip(other.cumulative) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.exemplars.iter_mut().zip(other.exemplars) {
+            *mine = [*mine, theirs].into_iter().flatten().max_by_key(|exemplar| exemplar.at_unix_ns);
+        }
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+
+    /// Takes away what an earlier reading of the same series had counted already.
+    pub fn subtract(&mut self, earlier: &Self) {
+        for (mine, theirs) in self.cumulative.iter_mut().zip(earlier.cumulative) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        for (mine, theirs) in self.exemplars.iter_mut().zip(earlier.exemplars) {
+            *mine = mine.filter(|exemplar| Some(*exemplar) != theirs);
+        }
+        self.sum -= earlier.sum;
+        self.count = self.count.saturating_sub(earlier.count);
     }
 }
 
@@ -172,7 +200,7 @@ mod tests {
         for ns in [0, 1, 700_000, 3_000_000, 4_000_000_000] {
             distribution.record(ns);
         }
-        let exemplar = Exemplar { trace_id: TraceId(9), ns: 7_200_000_000_000, at_unix_ns: 5 };
+        let exemplar = Exemplar { trace_id: TraceId(9), span_id: SpanId(7), ns: 7_200_000_000_000, at_unix_ns: 5 };
         distribution.record_with(exemplar);
         let buckets = distribution.buckets();
         assert_eq!(
