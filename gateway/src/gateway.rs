@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings, Stopped};
 use zerver_telemetry::exemplars::RetentionSettings;
-use zerver_telemetry::export::InvalidExport;
 use zerver_telemetry::export::otlp::Exporter;
+use zerver_telemetry::export::{DropCause, Exported, InvalidExport, News};
 use zerver_telemetry::id::IdSource;
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Names;
@@ -177,6 +177,13 @@ impl Gateway {
             recorder: self.live.recorder.counters(),
             export: None,
         });
+        for (signal, counters) in telemetry.export.iter().flat_map(Exported::each) {
+            let lost = counters.dropped_for(DropCause::Shutdown);
+            if lost > 0 {
+                let why = counters.last_error.as_deref().unwrap_or("there was no time");
+                tracing::warn!(signal = signal.as_str(), lost, why, "telemetry was not delivered before the end");
+            }
+        }
         Ended { cut: drained.cut, telemetry }
     }
 }
@@ -203,7 +210,15 @@ fn exporter(plan: &Plan) -> Result<Option<Exporter>, StartError> {
     }
     let instance = format!("{:016x}", IdSource::random().next_u64());
     settings.resource.entry("service.instance.id".into()).or_insert(instance);
-    Ok(Some(Exporter::start(&settings)?))
+    let tell = |news: News<'_>| match news {
+        News::Failing { signal, why } => tracing::warn!(
+            signal = signal.as_str(),
+            why,
+            "telemetry is not delivered; what waits is tried again, and what is lost is counted in /metrics"
+        ),
+        News::Delivered { signal } => tracing::info!(signal = signal.as_str(), "telemetry is delivered again"),
+    };
+    Ok(Some(Exporter::start_telling(&settings, tell)?))
 }
 
 /// The page says one number; the kinds of keeping share it as the defaults do.

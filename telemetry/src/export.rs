@@ -72,6 +72,23 @@ impl InvalidExport {
     }
 }
 
+/// What an exporter tells whoever runs the gateway: a change, not each attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News<'a> {
+    /// From now on a signal is not, or not all of it, delivered. Told once a minute at most.
+    Failing {
+        /// Which.
+        signal: Signal,
+        /// What the last attempt said.
+        why: &'a str,
+    },
+    /// It is delivered again.
+    Delivered {
+        /// Which.
+        signal: Signal,
+    },
+}
+
 /// Why items were not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropCause {
@@ -161,4 +178,12 @@ pub struct Exported {
     pub metrics: ExportCounters,
     /// Log records.
     pub logs: ExportCounters,
+}
+
+impl Exported {
+    /// Each signal with its counters.
+    #[must_use]
+    pub fn each(&self) -> [(Signal, &ExportCounters); 3] {
+        [(Signal::Traces, &self.traces), (Signal::Metrics, &self.metrics), (Signal::Logs, &self.logs)]
+    }
 }

@@ -1,5 +1,6 @@
 //! The settings of the export to an OpenTelemetry collector, and what the exporter makes of them.
 
+mod value;
 pub mod vars;
 
 use std::collections::BTreeMap;

@@ -94,6 +94,11 @@ async fn a_collector_that_dies_and_comes_back_gets_what_waited() {
         rotel.trace(&during, 1).await;
         let after = books(&gateway, "nothing waits", |books| books.waiting == 0).await;
         assert_eq!((after.offered, after.sent), (2, 2), "{protocol} {after:?}");
+        let log = eventually("both are in the log", async || {
+            Some(gateway.log()).filter(|log| log.contains("telemetry is delivered again"))
+        })
+        .await;
+        assert_eq!(log.matches("telemetry is not delivered").count(), 1, "{log}");
     }
 }
 
@@ -186,6 +191,10 @@ async fn what_waits_for_a_dead_collector_is_bounded_and_the_end_comes() {
         // It has two seconds for what waits; the test's patience is all that is longer.
         gateway.signal("INT");
         assert_eq!(gateway.ended().await.code(), Some(0), "{}", gateway.log());
+        eventually("its last words", async || {
+            gateway.log().contains("telemetry was not delivered before the end").then_some(())
+        })
+        .await;
     }))
     .await;
 }

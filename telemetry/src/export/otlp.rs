@@ -9,6 +9,7 @@ mod transport;
 mod lane;
 mod reading;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -21,17 +22,20 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::Clock;
-use crate::export::otlp::lane::{Lane, Sender};
+use crate::export::otlp::lane::{Lane, Sender, Teller};
 use crate::export::otlp::reading::Reader;
 use crate::export::otlp::transport::Transport;
 use crate::export::queue::Group;
 use crate::export::settings::{ExportSettings, Waiting};
-use crate::export::{Exported, InvalidExport, Signal};
+use crate::export::{Exported, InvalidExport, News, Signal};
 use crate::id::IdSource;
 use crate::metrics::{Metrics, Sink, Source};
 use crate::span::estimated_bytes;
 
 pub use opentelemetry_proto::tonic::logs::v1::LogRecord;
+
+/// A log record and who said it: the instrumentation scope, such as a module's path.
+pub type Scoped = (Cow<'static, str>, LogRecord);
 
 /// How much longer than its deadline an ending exporter is waited for before it is left behind.
 const GRACE: Duration = Duration::from_millis(500);
@@ -52,7 +56,7 @@ pub struct Exporter {
 struct Lanes {
     spans: Option<Arc<Lane<SpanData>>>,
     metrics: Option<Arc<Lane<Metric>>>,
-    logs: Option<Arc<Lane<LogRecord>>>,
+    logs: Option<Arc<Lane<Scoped>>>,
     reader: Mutex<Option<Reader>>,
 }
 
@@ -72,13 +76,26 @@ impl Exporter {
     /// # Errors
     /// When the settings cannot be used, or the thread or its runtime cannot be made.
     pub fn start(settings: &ExportSettings) -> Result<Self, InvalidExport> {
+        Self::start_telling(settings, |_| {})
+    }
+
+    /// The same, with someone to tell when deliveries begin to fail and when they work again. It is called on the
+    /// exporter's thread, so it must not block.
+    ///
+    /// # Errors
+    /// When the settings cannot be used, or the thread or its runtime cannot be made.
+    pub fn start_telling(
+        settings: &ExportSettings,
+        tell: impl Fn(News<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, InvalidExport> {
         settings.check()?;
+        let clock = Clock::real();
         let failed = |error: &dyn std::fmt::Display| InvalidExport::Start(error.to_string());
         let (stop, stopped) = watch::channel(None);
         let readings = settings.readings;
         let (delay, retry_for) = (Duration::ZERO, readings.timeout);
         let whole = Waiting { batch: 1, delay, items: usize::MAX, bytes: READINGS_BYTES, retry_for };
-        let make = Making { settings, stopped: &stopped };
+        let make = Making { settings, stopped: &stopped, clock: &clock, tell: Arc::new(tell) };
         let spans = make.sender(Signal::Traces, settings.spans, message::spans)?;
         let metrics = make.sender(Signal::Metrics, whole, message::metrics)?;
         let logs = make.sender(Signal::Logs, settings.records, message::logs)?;
@@ -109,7 +126,7 @@ impl Exporter {
                 runtime.shutdown_background();
             })
             .map_err(|error| failed(&error))?;
-        let exporter = Self { lanes, stop, clock: Clock::real() };
+        let exporter = Self { lanes, stop, clock };
         *exporter.lanes.reader.lock() = Some(Reader::new(Weak::new(), readings, &exporter.clock));
         Ok(exporter)
     }
@@ -130,10 +147,10 @@ impl Exporter {
     }
 
     /// Hands over log records, as [`Exporter::offer`] does spans.
-    pub fn offer_logs(&self, records: Vec<LogRecord>) {
+    pub fn offer_logs(&self, records: Vec<Scoped>) {
         if let Some(lane) = self.lanes.logs.as_ref().filter(|_| !records.is_empty()) {
             // In memory a record takes about twice its size on the wire: each text is a piece of its own.
-            let bytes = records.iter().map(|record| size_of::<LogRecord>() + 2 * record.encoded_len()).sum();
+            let bytes = records.iter().map(|(_, record)| size_of::<Scoped>() + 2 * record.encoded_len()).sum();
             lane.offer(Group { items: records.len(), parts: records, bytes });
         }
     }
@@ -190,10 +207,7 @@ impl Exporter {
 
 impl Source for Exporter {
     fn collect(&self, out: &mut Sink) {
-        let counters = self.counters();
-        for (signal, counters) in
-            [(Signal::Traces, counters.traces), (Signal::Metrics, counters.metrics), (Signal::Logs, counters.logs)]
-        {
+        for (signal, counters) in self.counters().each() {
             if self.sends(signal) {
                 counters.collect(signal, out);
             }
@@ -205,9 +219,8 @@ impl Lanes {
     /// Reads the metrics into their lane.
     fn read(&self) {
         let Some(lane) = &self.metrics else { return };
-        if let Some(group) = self.reader.lock().as_mut().and_then(Reader::read) {
-            lane.offer(group);
-        }
+        let groups = self.reader.lock().as_mut().map(Reader::read);
+        groups.into_iter().flatten().for_each(|group| lane.offer(group));
     }
 
     fn wake(&self) {
@@ -232,6 +245,8 @@ impl Drop for End {
 struct Making<'a> {
     settings: &'a ExportSettings,
     stopped: &'a watch::Receiver<Option<Duration>>,
+    clock: &'a Clock,
+    tell: Arc<dyn Fn(News<'_>) + Send + Sync>,
 }
 
 impl Making<'_> {
@@ -252,6 +267,13 @@ impl Making<'_> {
             delay: waiting.delay,
             retry_for: waiting.retry_for,
             hold: None,
+            teller: Teller {
+                signal,
+                tell: Arc::clone(&self.tell),
+                clock: self.clock.clone(),
+                failing: false,
+                told: None,
+            },
             dice: IdSource::random(),
         }))
     }

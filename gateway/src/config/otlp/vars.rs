@@ -3,14 +3,13 @@
 //! Sources: "OpenTelemetry environment variable specification", "OpenTelemetry protocol exporter", "Metrics exporter -
 //! OTLP" (specification 1.50). An empty value is no value.
 
-use super::{OtlpCompression, OtlpProtocol, OtlpTemporality};
+use super::OtlpTemporality;
+use super::value::{compression, exporter, headers, pairs, protocol};
 use crate::config::document::Document;
 use crate::config::placed::Placed;
-use crate::config::secret::Secret;
 use crate::config::variable::{Variable, millis, number, some, variable, yes_or_no};
 
 type Set = Result<(), String>;
-type Headers = std::collections::BTreeMap<String, Placed<Secret>>;
 
 /// Those that hold for every signal, in the order of their application.
 pub const GENERAL: &[Variable] = &[
@@ -382,37 +381,6 @@ const BATCH: &str = "how many make a batch, about";
 const ATTRIBUTES: &str = "attributes of a span or a log record";
 const VALUES: &str = "length of a text among its attributes";
 
-fn protocol(text: &str) -> Result<OtlpProtocol, String> {
-    match text {
-        "grpc" => Ok(OtlpProtocol::Grpc),
-        "http/protobuf" => Ok(OtlpProtocol::Http),
-        "http/json" => Err("is not spoken; every collector that takes JSON takes protobuf".into()),
-        _ => Err("is no protocol of OTLP".into()),
-    }
-}
-
-fn compression(text: &str) -> Result<OtlpCompression, String> {
-    match text {
-        "none" => Ok(OtlpCompression::None),
-        "gzip" => Ok(OtlpCompression::Gzip),
-        _ => Err("is no compression that every collector takes".into()),
-    }
-}
-
-/// A list, of which any one may be OTLP.
-fn exporter(text: &str, metrics: bool) -> Result<bool, String> {
-    let mut send = false;
-    for name in text.split(',').map(str::trim) {
-        match name {
-            "otlp" => send = true,
-            "none" => {}
-            "prometheus" if metrics => {}
-            _ => return Err(format!("names `{name}`, which is not spoken")),
-        }
-    }
-    Ok(send)
-}
-
 fn sampler(page: &mut Document, text: &str) -> Set {
     match text {
         // With the share that `OTEL_TRACES_SAMPLER_ARG` or the page gives.
@@ -445,39 +413,6 @@ fn attributes(page: &mut Document, text: &str) -> Set {
 fn values(page: &mut Document, text: &str) -> Set {
     page.telemetry.otlp.limits.value_chars = Some(number(text)?);
     Ok(())
-}
-
-fn headers(text: &str) -> Result<Headers, String> {
-    let hidden = |(name, value): (String, String)| (name, Placed::nowhere(Secret::new(value)));
-    Ok(pairs(text)?.into_iter().map(hidden).collect())
-}
-
-/// `key=value,key=value`, values percent-encoded (W3C Baggage, as the specification prescribes).
-fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
-    let pair = |pair: &str| {
-        let (key, value) = pair.split_once('=').ok_or("is not `key=value`, with commas in between")?;
-        Ok((key.trim().to_owned(), percent_decoded(value.trim())))
-    };
-    text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(pair).collect()
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match code.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

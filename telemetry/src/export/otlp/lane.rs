@@ -10,10 +10,11 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
+use crate::clock::{Clock, Ticks};
 use crate::export::otlp::message::Frame;
 use crate::export::otlp::transport::{Answer, Transport};
 use crate::export::queue::{Group, Queue};
-use crate::export::{DropCause, ExportCounters};
+use crate::export::{DropCause, ExportCounters, News, Signal};
 use crate::id::IdSource;
 
 /// The first pause before a batch is tried again; each later one is twice as long, up to [`PAUSE_MAX`].
@@ -22,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The longest pause that a receiver can ask for.
 const HOLD_MAX: Duration = Duration::from_secs(300);
+/// The least time between two reports of failure.
+const QUIET: Duration = Duration::from_secs(60);
 /// The pause while the gateway is ending, when there is little time left.
 const PAUSE_LAST: Duration = Duration::from_millis(50);
 
@@ -86,6 +89,33 @@ impl<T> Lane<T> {
     }
 }
 
+/// Tells of changes, and not too often.
+pub(crate) struct Teller {
+    pub(crate) signal: Signal,
+    pub(crate) tell: Arc<dyn Fn(News<'_>) + Send + Sync>,
+    pub(crate) clock: Clock,
+    /// A failure was told of, and no delivery since.
+    pub(crate) failing: bool,
+    /// When it last told of a failure at all.
+    pub(crate) told: Option<Ticks>,
+}
+
+impl Teller {
+    fn failing(&mut self, why: &str) {
+        let now = self.clock.now();
+        if !self.failing && self.told.is_none_or(|told| self.clock.between(told, now) >= QUIET) {
+            (self.failing, self.told) = (true, Some(now));
+            (self.tell)(News::Failing { signal: self.signal, why });
+        }
+    }
+
+    fn delivered(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            (self.tell)(News::Delivered { signal: self.signal });
+        }
+    }
+}
+
 /// The loop's side of a lane.
 pub(crate) struct Sender<T> {
     pub(crate) lane: Arc<Lane<T>>,
@@ -99,6 +129,8 @@ pub(crate) struct Sender<T> {
     pub(crate) retry_for: Duration,
     /// Until when the receiver is left alone, over the ends of batches.
     pub(crate) hold: Option<Pin<Box<Sleep>>>,
+    /// Says when deliveries begin to fail and when they work again.
+    pub(crate) teller: Teller,
     /// Draws the jitter of pauses, so that many gateways do not come back at once.
     pub(crate) dice: IdSource,
 }
@@ -156,16 +188,22 @@ impl<T> Sender<T> {
             self.wait_while_held().await;
             match self.transport.send(body).await {
                 Answer::Taken { refused, remark, odd } => {
-                    if let Some(remark) = remark {
-                        self.lane.queue.lock().remarked(remark, odd);
+                    match remark {
+                        Some(remark) => {
+                            self.teller.failing(&remark);
+                            self.lane.queue.lock().remarked(remark, odd);
+                        }
+                        None => self.teller.delivered(),
                     }
                     return Ok(refused);
                 }
                 Answer::Refused { why } => {
+                    self.teller.failing(&why);
                     self.lane.queue.lock().failed(why);
                     return Err(DropCause::Rejected);
                 }
                 Answer::Again { why, after } => {
+                    self.teller.failing(&why);
                     self.lane.queue.lock().failed(why);
                     // A quarter more or less.
                     let percent = 75 + u32::try_from(self.dice.next_u64() % 51).unwrap_or(25);
@@ -192,5 +230,34 @@ impl<T> Sender<T> {
             }
         }
         self.hold = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_told_and_not_too_often() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let clock = Clock::manual();
+        let mut teller = Teller {
+            signal: Signal::Traces,
+            tell: Arc::new(move |news| tell.send(matches!(news, News::Failing { why: "no", .. })).expect("it listens")),
+            clock: clock.clone(),
+            failing: false,
+            told: None,
+        };
+        // It fails, fails on, works, works on, and fails again within the minute: that is not told, nor is its end.
+        teller.failing("no");
+        teller.failing("no");
+        for _ in 0..2 {
+            teller.delivered();
+        }
+        teller.failing("no");
+        teller.delivered();
+        clock.advance(QUIET);
+        teller.failing("no");
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [true, false, true]);
     }
 }

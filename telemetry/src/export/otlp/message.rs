@@ -1,5 +1,6 @@
 //! Batches as OTLP's protobuf messages: one resource, one scope, and the items.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -55,16 +56,22 @@ pub(crate) fn metrics(metrics: Vec<Metric>, frame: &Frame) -> Vec<u8> {
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
 }
 
-/// Log records.
-pub(crate) fn logs(mut log_records: Vec<LogRecord>, frame: &Frame) -> Vec<u8> {
-    let resource = &frame.resource;
-    for record in &mut log_records {
-        let limits = &frame.limits;
+/// Log records, each with who said it, in their order but for that those of one scope stand together.
+pub(crate) fn logs(batch: Vec<(Cow<'static, str>, LogRecord)>, frame: &Frame) -> Vec<u8> {
+    let limits = &frame.limits;
+    let mut scopes: BTreeMap<Cow<'static, str>, Vec<LogRecord>> = BTreeMap::new();
+    for (scope, mut record) in batch {
         record.dropped_attributes_count +=
             cut_attributes(&mut record.attributes, limits.attributes, limits.value_chars);
+        scopes.entry(scope).or_default().push(record);
     }
-    let scope_logs = vec![ScopeLogs { scope: scope(), log_records, ..ScopeLogs::default() }];
-    let resource_logs = vec![ResourceLogs { resource: Some(resource.clone()), scope_logs, ..ResourceLogs::default() }];
+    let of_one = |(name, log_records): (Cow<'static, str>, Vec<LogRecord>)| {
+        let scope = scope().map(|scope| InstrumentationScope { name: name.into_owned(), ..scope });
+        ScopeLogs { scope, log_records, ..ScopeLogs::default() }
+    };
+    let scope_logs = scopes.into_iter().map(of_one).collect();
+    let resource = Some(frame.resource.clone());
+    let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()
 }
 
@@ -151,9 +158,16 @@ mod tests {
 
     #[test]
     fn log_records_and_metrics_have_the_same_frame() {
-        let record = LogRecord { severity_text: "INFO".into(), ..LogRecord::default() };
-        let read = ExportLogsServiceRequest::decode(&*logs(vec![record.clone()], &frame())).expect("it is a message");
-        assert_eq!(read.resource_logs[0].scope_logs[0].log_records, [record]);
+        let record = |text: &str| LogRecord { severity_text: text.into(), ..LogRecord::default() };
+        let batch = [("b", "1"), ("a", "2"), ("b", "3")].map(|(scope, text)| (scope.into(), record(text)));
+        let read = ExportLogsServiceRequest::decode(&*logs(batch.into(), &frame())).expect("it is a message");
+        let scopes = &read.resource_logs[0].scope_logs;
+        let names: Vec<&str> = scopes.iter().flat_map(|one| &one.scope).map(|scope| &*scope.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(
+            (&*scopes[0].log_records, &*scopes[1].log_records),
+            (&[record("2")][..], &[record("1"), record("3")][..])
+        );
         let metric = Metric { name: "m".into(), ..Metric::default() };
         let message = metrics(vec![metric.clone()], &frame());
         let read = ExportMetricsServiceRequest::decode(&*message).expect("it is a message");

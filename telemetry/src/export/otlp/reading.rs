@@ -16,7 +16,10 @@ use crate::export::settings::{Readings, Temporality};
 use crate::metrics::Metrics;
 use crate::metrics::catalog::{self, Kind, Unit};
 use crate::metrics::histogram::{BOUNDS_US, Buckets};
-use crate::metrics::snapshot::{Family, Reading, Snapshot};
+use crate::metrics::snapshot::{Reading, Series, Snapshot};
+
+/// Data points in one message: with histograms about 1 MiB, which every receiver takes (gRPC's default bound is 4 MiB).
+const MESSAGE_POINTS: usize = 2_000;
 
 /// Reads metrics, again and again.
 #[derive(Debug)]
@@ -43,9 +46,10 @@ impl Reader {
         Self { metrics, readings, clock: clock.clone(), start_unix_ns: clock.unix_ns(clock.now()), last: None }
     }
 
-    /// Everything that has a value now, as one group; none when there is nothing to read.
-    pub(crate) fn read(&mut self) -> Option<Group<Metric>> {
-        let snapshot = self.metrics.upgrade()?.snapshot();
+    /// Everything that has a value now, a group for each message; empty when there is nothing to read.
+    pub(crate) fn read(&mut self) -> Vec<Group<Metric>> {
+        let Some(metrics) = self.metrics.upgrade() else { return Vec::new() };
+        let snapshot = metrics.snapshot();
         let now = self.clock.unix_ns(self.clock.now());
         let (from_unix_ns, snapshot, temporality) = match self.readings.temporality {
             Temporality::Cumulative => (self.start_unix_ns, snapshot, AggregationTemporality::Cumulative),
@@ -55,24 +59,40 @@ impl Reader {
                 (from, snapshot.since(&earlier), AggregationTemporality::Delta)
             }
         };
-        let frame = Frame { from_unix_ns, to_unix_ns: now, temporality, exemplars: self.readings.exemplars };
-        let items = snapshot.families.iter().map(|family| family.series.len()).sum();
-        let parts: Vec<Metric> = snapshot.families.into_iter().map(|family| frame.metric(family)).collect();
-        // In memory a data point takes about twice its size on the wire.
-        let bytes = parts.iter().map(|metric| size_of::<Metric>() + 2 * metric.encoded_len()).sum();
-        (items > 0).then_some(Group { parts, items, bytes })
+        Frame { from_unix_ns, to_unix_ns: now, temporality, exemplars: self.readings.exemplars }.groups(&snapshot)
     }
 }
 
 impl Frame {
-    fn metric(&self, family: Family) -> Metric {
-        let metric = family.metric;
+    fn groups(&self, snapshot: &Snapshot) -> Vec<Group<Metric>> {
+        let mut groups = Vec::new();
+        let mut group = Group { parts: Vec::new(), items: 0, bytes: 0 };
+        for family in &snapshot.families {
+            let mut rest = &*family.series;
+            while !rest.is_empty() {
+                let (series, after) = rest.split_at(rest.len().min(MESSAGE_POINTS - group.items));
+                let metric = self.metric(family.metric, series);
+                // In memory a data point takes about twice its size on the wire.
+                group.bytes += size_of::<Metric>() + 2 * metric.encoded_len();
+                group.items += series.len();
+                group.parts.push(metric);
+                rest = after;
+                if group.items == MESSAGE_POINTS {
+                    groups.push(std::mem::replace(&mut group, Group { parts: Vec::new(), items: 0, bytes: 0 }));
+                }
+            }
+        }
+        groups.extend(Some(group).filter(|group| group.items > 0));
+        groups
+    }
+
+    fn metric(&self, metric: &'static catalog::Metric, series: &[Series]) -> Metric {
         let points = |value: fn(f64, &catalog::Metric) -> number_data_point::Value| {
-            let numbers = family.series.iter().filter_map(|series| match series.value {
+            let numbers = series.iter().filter_map(|series| match series.value {
                 Reading::Number(n) => Some((series, n)),
                 Reading::Histogram(_) => None,
             });
-            let point = |(series, n): (&crate::metrics::snapshot::Series, f64)| NumberDataPoint {
+            let point = |(series, n): (&Series, f64)| NumberDataPoint {
                 attributes: attributes(metric.labels, &series.labels),
                 start_time_unix_nano: self.from_unix_ns,
                 time_unix_nano: self.to_unix_ns,
@@ -88,7 +108,7 @@ impl Frame {
             }
             Kind::Gauge | Kind::Peak => Data::Gauge(Gauge { data_points: points(level) }),
             Kind::Histogram => {
-                let histograms = family.series.iter().filter_map(|series| match &series.value {
+                let histograms = series.iter().filter_map(|series| match &series.value {
                     Reading::Histogram(buckets) => Some(self.distribution(metric, &series.labels, buckets)),
                     Reading::Number(_) => None,
                 });
@@ -191,11 +211,11 @@ mod tests {
     fn a_reading_has_the_conventions_names_and_a_way_to_the_trace() {
         let (metrics, clock) = (Arc::new(Metrics::new()), Clock::manual());
         let mut reader = reader(&metrics, Readings::default(), &clock);
-        assert!(reader.read().is_none());
+        assert!(reader.read().is_empty());
         let timeline = sample();
         metrics.observe(&timeline);
         clock.advance(Duration::from_secs(60));
-        let group = reader.read().expect("there is something");
+        let group = reader.read().pop().expect("there is something");
         let point = histogram(&group, "http.server.request.duration");
         let named: Vec<&str> = point.attributes.iter().map(|attribute| &*attribute.key).collect();
         assert_eq!(named, ["http.request.method", "http.response.status_code"]);
@@ -234,13 +254,13 @@ mod tests {
                 for _ in 0..requests {
                     metrics.observe(&sample());
                 }
-                let group = reader.read().expect("there is something");
+                let group = reader.read().pop().expect("there is something");
                 let point = timelines(&group).expect("timelines are counted");
                 assert_eq!(point.value, Some(number_data_point::Value::AsInt(value)), "{temporality:?}");
                 assert_eq!(point.start_time_unix_nano - start, step * 1_000_000_000, "{temporality:?}");
             }
             clock.advance(Duration::from_secs(10));
-            let still = reader.read();
+            let still = reader.read().pop();
             assert_eq!(still.is_some_and(|group| timelines(&group).is_some()), temporality == Temporality::Cumulative);
         }
     }
@@ -250,9 +270,27 @@ mod tests {
         let (metrics, clock) = (Arc::new(Metrics::new()), Clock::manual());
         let mut reader = reader(&metrics, Readings { exemplars: false, ..Readings::default() }, &clock);
         metrics.observe(&sample());
-        let group = reader.read().expect("there is something");
+        let group = reader.read().pop().expect("there is something");
         assert!(histogram(&group, "zerver.request.duration").exemplars.is_empty());
         drop(metrics);
-        assert!(reader.read().is_none());
+        assert!(reader.read().is_empty());
+    }
+
+    #[test]
+    fn a_large_reading_goes_in_several_messages() {
+        let (metrics, clock) = (Arc::new(Metrics::new()), Clock::manual());
+        let mut timeline = sample();
+        for n in 0..900 {
+            timeline.route = format!("route {n}").into();
+            metrics.observe(&timeline);
+        }
+        let groups = reader(&metrics, Readings::default(), &clock).read();
+        let items: Vec<usize> = groups.iter().map(|group| group.items).collect();
+        let series: usize = metrics.snapshot().families.iter().map(|family| family.series.len()).sum();
+        assert_eq!(items.iter().sum::<usize>(), series);
+        let (last, full) = items.split_last().expect("there is something");
+        assert!(full.len() > 2 && full.iter().all(|items| *items == MESSAGE_POINTS) && *last > 0, "{items:?}");
+        let longest = groups.iter().map(|group| group.parts.iter().map(Message::encoded_len).sum::<usize>()).max();
+        assert!(longest.is_some_and(|bytes| bytes < 2 << 20), "{longest:?}");
     }
 }

@@ -161,13 +161,6 @@ fn what_cannot_be_obeyed_is_refused_with_a_reason() {
 }
 
 #[test]
-fn percent_encoding_is_forgiving() {
-    for (text, expected) in [("a%20b", "a b"), ("100%", "100%"), ("%zz%41", "%zzA"), ("%C3%BC", "ü")] {
-        assert_eq!(percent_decoded(text), expected);
-    }
-}
-
-#[test]
 fn each_signal_has_the_same_variables() {
     for (signal, list) in [("TRACES_", TRACES), ("METRICS_", METRICS), ("LOGS_", LOGS)] {
         let general: Vec<String> = list.iter().map(|variable| variable.name.replacen(signal, "", 1)).collect();
