@@ -1,6 +1,6 @@
 //! Every way to a collector: both protocols, with and without TLS, packed; spans and metrics as it has read them.
 
-use crate::binary::{Gateway, HEAD};
+use crate::binary::{Gateway, HEAD, command, page, run};
 use crate::client::Client;
 use crate::otlp_collector::{Rotel, certificate, tls_before};
 use crate::support::eventually;
@@ -129,4 +129,41 @@ async fn deltas_hold_each_request_once() {
     .await;
     assert_eq!(counted, 3);
     assert!(rotel.text().contains("AGGREGATION_TEMPORALITY_DELTA"));
+}
+
+#[tokio::test]
+async fn the_command_line_knows_the_variables_and_keeps_their_secrets() {
+    let mut env = command();
+    env.arg("env").env("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-key=hunter2").env("OTEL_BSP_MAX_QUEUE_SIZE", "7");
+    env.env("OTEL_LOG_LEVEL", "debug").env("OTEL_BSP_MAX_QUEUE", "8");
+    let ran = run(env).await;
+    for line in ["OTEL_EXPORTER_OTLP_LOGS_HEADERS = ***", "OTEL_BSP_MAX_QUEUE_SIZE = 7", "OTEL_SDK_DISABLED (not set)"]
+    {
+        assert!(ran.out.lines().any(|l| l == line), "no line `{line}` in\n{}", ran.out);
+    }
+    assert!(!ran.out.contains("hunter2") && !ran.err.contains("hunter2"), "{ran:?}");
+    for warning in ["OTEL_LOG_LEVEL is not obeyed: `ZER_LOG`", "OTEL_BSP_MAX_QUEUE means nothing to zerver"] {
+        assert!(ran.err.contains(warning), "{}", ran.err);
+    }
+
+    // What the exporter would refuse at the start, `check` refuses before.
+    let (_folder, file) = page(&format!("{HEAD}{PAGE}"));
+    for (variables, says) in [
+        (
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/ca.pem")],
+            "/no/ca.pem",
+        ),
+        ([("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://c"), ("OTEL_BSP_SCHEDULE_DELAY", "1")], "`ftp://c` is no address"),
+        ([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_PROPAGATORS", "b3")], "names `b3`, which is not spoken"),
+        (
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")],
+            "is not `key=value`",
+        ),
+    ] {
+        let mut check = command();
+        check.arg("check").arg(&file).envs(variables);
+        let ran = run(check).await;
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains(says) && !ran.err.contains("hunter2"), "{}", ran.err);
+    }
 }
