@@ -181,8 +181,8 @@ impl Counted {
         let mut digits = [0; 5];
         let status = decimal(timeline.status, &mut digits);
         let at_unix_ns = timeline.start_unix_ns.saturating_add(timeline.latency_ns);
-        let (trace_id, span_id) = (timeline.trace_id, timeline.span_id);
-        let exemplar = Exemplar { trace_id, span_id, ns: timeline.latency_ns, at_unix_ns };
+        let (trace_id, span_id, sampled) = (timeline.trace_id, timeline.span_id, timeline.sampled);
+        let exemplar = Exemplar { trace_id, span_id, ns: timeline.latency_ns, at_unix_ns, sampled };
         self.series(catalog::REQUEST_DURATION, &[route, status_class(timeline.status)]).record_with(exemplar);
         if let Some(labels) = conventional::server(timeline) {
             self.series(catalog::HTTP_SERVER_DURATION, &labels.each_ref().map(|label| &**label)).record_with(exemplar);
@@ -208,7 +208,7 @@ impl Counted {
                 self.record(catalog::EFFECT_DURATION, &[route, &node.name, node.outcome.as_str()], ns);
                 if let Some(labels) = conventional::client(node) {
                     let at_unix_ns = timeline.start_unix_ns.saturating_add(node.end_ns);
-                    let exemplar = Exemplar { trace_id, span_id: node.span_id, ns, at_unix_ns };
+                    let exemplar = Exemplar { trace_id, span_id: node.span_id, ns, at_unix_ns, sampled };
                     let labels = labels.each_ref().map(|label| &**label);
                     self.series(catalog::HTTP_CLIENT_DURATION, &labels).record_with(exemplar);
                 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zerver_telemetry::export::Signal;
 use zerver_telemetry::export::settings::{
-    Compression, Destination, ExportSettings, ItemLimits, Protocol, Readings, Temporality, Tls, Waiting,
+    Compression, Destination, Exemplars, ExportSettings, ItemLimits, Protocol, Readings, Temporality, Tls, Waiting,
 };
 
 use super::duration;
@@ -186,14 +186,14 @@ pub struct OtlpReading {
     pub timeout: Duration,
     /// Whether counters and histograms count from the start or from the reading before (default `cumulative`).
     pub temporality: OtlpTemporality,
-    /// Whether histograms carry the trace of one request per bucket (default true).
-    pub exemplars: bool,
+    /// Which requests histograms carry the traces of, one per bucket (default `sampled`).
+    pub exemplars: OtlpExemplars,
 }
 
 impl Default for OtlpReading {
     fn default() -> Self {
-        let Readings { interval, timeout, exemplars, .. } = Readings::default();
-        Self { interval, timeout, temporality: OtlpTemporality::Cumulative, exemplars }
+        let Readings { interval, timeout, .. } = Readings::default();
+        Self { interval, timeout, temporality: OtlpTemporality::Cumulative, exemplars: OtlpExemplars::Sampled }
     }
 }
 
@@ -206,6 +206,19 @@ pub enum OtlpTemporality {
     Cumulative,
     /// At the reading before.
     Delta,
+}
+
+/// Which requests histograms carry the traces of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OtlpExemplars {
+    /// Those that were sampled.
+    #[default]
+    Sampled,
+    /// Any.
+    All,
+    /// None.
+    None,
 }
 
 /// How much one span or log record may carry.
@@ -285,7 +298,11 @@ impl Otlp {
                     OtlpTemporality::Cumulative => Temporality::Cumulative,
                     OtlpTemporality::Delta => Temporality::Delta,
                 },
-                exemplars: self.metric_reading.exemplars,
+                exemplars: match self.metric_reading.exemplars {
+                    OtlpExemplars::Sampled => Exemplars::Sampled,
+                    OtlpExemplars::All => Exemplars::All,
+                    OtlpExemplars::None => Exemplars::None,
+                },
             },
             limits: ItemLimits { attributes, value_chars, events, event_attributes },
             resource,

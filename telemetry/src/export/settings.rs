@@ -195,8 +195,8 @@ pub struct Readings {
     pub timeout: Duration,
     /// What a reading counts.
     pub temporality: Temporality,
-    /// Whether histograms carry the trace of one request per bucket (default true).
-    pub exemplars: bool,
+    /// Which requests histograms carry the traces of, one per bucket.
+    pub exemplars: Exemplars,
 }
 
 impl Default for Readings {
@@ -205,9 +205,21 @@ impl Default for Readings {
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(30),
             temporality: Temporality::Cumulative,
-            exemplars: true,
+            exemplars: Exemplars::Sampled,
         }
     }
+}
+
+/// Which requests histograms carry the traces of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exemplars {
+    /// Those that were sampled: their traces can be found where spans are sent.
+    #[default]
+    Sampled,
+    /// Any.
+    All,
+    /// None.
+    None,
 }
 
 /// What the counters and histograms of a reading count.

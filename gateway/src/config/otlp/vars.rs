@@ -3,8 +3,8 @@
 //! Sources: "OpenTelemetry environment variable specification", "OpenTelemetry protocol exporter", "Metrics exporter -
 //! OTLP" (specification 1.50). An empty value is no value.
 
-use super::OtlpTemporality;
 use super::value::{compression, exporter, headers, pairs, protocol};
+use super::{OtlpExemplars, OtlpTemporality};
 use crate::config::document::Document;
 use crate::config::placed::Placed;
 use crate::config::variable::{Variable, millis, number, some, variable, yes_or_no};
@@ -162,16 +162,14 @@ pub const GENERAL: &[Variable] = &[
     ),
     variable(
         "OTEL_METRICS_EXEMPLAR_FILTER",
-        "always_on or always_off",
-        "always_on",
-        "whether histograms carry the trace of one request per bucket",
+        "trace_based, always_on or always_off",
+        "trace_based",
+        "which requests histograms carry the traces of: those that were sampled, any, none",
         |page, text| {
             page.telemetry.otlp.metric_reading.exemplars = match text {
-                "always_on" => true,
-                "always_off" => false,
-                "trace_based" => {
-                    return Err("is not spoken: the example is a bucket's latest request, sampled or not".into());
-                }
+                "trace_based" => OtlpExemplars::Sampled,
+                "always_on" => OtlpExemplars::All,
+                "always_off" => OtlpExemplars::None,
                 _ => return Err("is no filter".into()),
             };
             Ok(())

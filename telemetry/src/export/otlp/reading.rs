@@ -12,10 +12,10 @@ use prost::Message;
 
 use crate::clock::Clock;
 use crate::export::queue::Group;
-use crate::export::settings::{Readings, Temporality};
+use crate::export::settings::{Exemplars, Readings, Temporality};
 use crate::metrics::Metrics;
 use crate::metrics::catalog::{self, Kind, Unit};
-use crate::metrics::histogram::{BOUNDS_US, Buckets};
+use crate::metrics::histogram::{self, BOUNDS_US, Buckets};
 use crate::metrics::snapshot::{Reading, Series, Snapshot};
 
 /// Data points in one message: with histograms about 1 MiB, which every receiver takes (gRPC's default bound is 4 MiB).
@@ -38,7 +38,7 @@ struct Frame {
     from_unix_ns: u64,
     to_unix_ns: u64,
     temporality: AggregationTemporality,
-    exemplars: bool,
+    exemplars: Exemplars,
 }
 
 impl Reader {
@@ -120,9 +120,17 @@ impl Frame {
         Metric { name, description, unit, data: Some(data), ..Metric::default() }
     }
 
+    fn shows(&self, example: &histogram::Exemplar) -> bool {
+        match self.exemplars {
+            Exemplars::Sampled => example.sampled,
+            Exemplars::All => true,
+            Exemplars::None => false,
+        }
+    }
+
     fn distribution(&self, metric: &catalog::Metric, labels: &[String], buckets: &Buckets) -> HistogramDataPoint {
         let below = [0].into_iter().chain(buckets.cumulative);
-        let exemplars = buckets.exemplars.iter().flatten().filter(|_| self.exemplars).map(|one| Exemplar {
+        let exemplars = buckets.exemplars.iter().flatten().filter(|one| self.shows(one)).map(|one| Exemplar {
             time_unix_nano: one.at_unix_ns,
             trace_id: one.trace_id.0.to_be_bytes().to_vec(),
             span_id: one.span_id.0.to_be_bytes().to_vec(),
@@ -268,10 +276,20 @@ mod tests {
     #[test]
     fn exemplars_can_be_left_out_and_what_is_gone_is_not_read() {
         let (metrics, clock) = (Arc::new(Metrics::new()), Clock::manual());
-        let mut reader = reader(&metrics, Readings { exemplars: false, ..Readings::default() }, &clock);
-        metrics.observe(&sample());
-        let group = reader.read().pop().expect("there is something");
-        assert!(histogram(&group, "zerver.request.duration").exemplars.is_empty());
+        let sampled = |sampled| {
+            let mut timeline = sample();
+            timeline.sampled = sampled;
+            metrics.observe(&timeline);
+        };
+        sampled(false);
+        let examples = |exemplars| {
+            let group = reader(&metrics, Readings { exemplars, ..Readings::default() }, &clock).read().pop();
+            histogram(&group.expect("there is something"), "zerver.request.duration").exemplars.len()
+        };
+        assert_eq!([Exemplars::All, Exemplars::Sampled, Exemplars::None].map(examples), [1, 0, 0]);
+        sampled(true);
+        assert_eq!([Exemplars::All, Exemplars::Sampled, Exemplars::None].map(examples), [1, 1, 0]);
+        let mut reader = reader(&metrics, Readings::default(), &clock);
         drop(metrics);
         assert!(reader.read().is_empty());
     }

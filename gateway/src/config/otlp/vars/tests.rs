@@ -1,6 +1,6 @@
 //! Each variable of the specifications has an effect, a reason, or a warning, and stands in the documentation.
 
-use zerver_telemetry::export::settings::{Compression, ExportSettings, Protocol, Temporality};
+use zerver_telemetry::export::settings::{Compression, Exemplars, ExportSettings, Protocol, Temporality};
 
 use super::*;
 use crate::config::env;
@@ -108,7 +108,7 @@ fn queues_readings_limits_and_names_are_obeyed() {
         assert_eq!((queue.items as u128, queue.batch as u128), (100 + one, 10 + one));
     }
     assert_eq!((all.readings.interval.as_secs(), all.readings.timeout.as_secs()), (5, 2));
-    assert_eq!((all.readings.temporality, all.readings.exemplars), (Temporality::Delta, false));
+    assert_eq!((all.readings.temporality, all.readings.exemplars), (Temporality::Delta, Exemplars::None));
     let limits = all.limits;
     assert_eq!((limits.attributes, limits.value_chars, limits.events, limits.event_attributes), (8, Some(70), 6, 5));
     assert_eq!(all.resource["service.name"], "shop-edge");
@@ -145,7 +145,7 @@ fn what_cannot_be_obeyed_is_refused_with_a_reason() {
         ("OTEL_TRACES_SAMPLER", "jaeger_remote", "no sampler"),
         ("OTEL_TRACES_SAMPLER_ARG", "7", "between 0 and 1"),
         ("OTEL_PROPAGATORS", "tracecontext,b3", "`b3`"),
-        ("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", "sampled or not"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes", "is no filter"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "lowmemory", "is not spoken"),
         (
             "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
