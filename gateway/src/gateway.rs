@@ -11,7 +11,7 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings, Stopped};
 use zerver_telemetry::exemplars::RetentionSettings;
 use zerver_telemetry::export::otlp::Exporter;
-use zerver_telemetry::export::{ExportSettings, InvalidExport};
+use zerver_telemetry::export::{DropCause, Exported, InvalidExport, News};
 use zerver_telemetry::id::IdSource;
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Names;
@@ -65,7 +65,7 @@ pub enum StartError {
     /// A log cannot be written where the page says.
     #[error("{0}")]
     Log(#[from] CannotOpen),
-    /// The export of spans is set up wrongly.
+    /// The export of telemetry is set up wrongly.
     #[error("{0}")]
     Export(#[from] InvalidExport),
 }
@@ -136,7 +136,7 @@ impl Gateway {
         metrics.register(logging.counts() as _);
         let follow = logging.follow(&plan.document, None, &plan.redaction);
         follow.map_err(|problems| problems.into_iter().next().expect("there is one where it failed"))?;
-        let exporter = exporter(&plan, &*env)?;
+        let exporter = exporter(&plan)?;
         let settings = CollectorSettings {
             retention: retention(plan.document.telemetry.keep),
             rules: plan.rules(),
@@ -220,6 +220,13 @@ impl Gateway {
             recorder: self.live.recorder.counters(),
             export: None,
         });
+        for (signal, counters) in telemetry.export.iter().flat_map(Exported::each) {
+            let lost = counters.dropped_for(DropCause::Shutdown);
+            if lost > 0 {
+                let why = counters.last_error.as_deref().unwrap_or("there was no time");
+                tracing::warn!(signal = signal.as_str(), lost, why, "telemetry was not delivered before the end");
+            }
+        }
         Ended { cut: drained.cut, telemetry }
     }
 }
@@ -239,19 +246,22 @@ pub fn runtime(workers: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-fn exporter(plan: &Plan, env: load::Lookup<'_>) -> Result<Option<Exporter>, StartError> {
-    let otlp = &plan.document.telemetry.otlp;
-    if !otlp.enabled {
+fn exporter(plan: &Plan) -> Result<Option<Exporter>, StartError> {
+    let mut settings = plan.document.telemetry.otlp.settings();
+    if settings.is_off() {
         return Ok(None);
     }
-    // The page's endpoint stands where no variable gives one; everything else is as the standard variables say.
-    let lookup =
-        |name: &str| env(name).or_else(|| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| (*otlp.endpoint).clone()));
-    let Some(mut settings) = ExportSettings::from_vars(lookup)? else { return Ok(None) };
-    settings.resource.insert("service.name".into(), otlp.service.clone());
     let instance = format!("{:016x}", IdSource::random().next_u64());
     settings.resource.entry("service.instance.id".into()).or_insert(instance);
-    Ok(Some(Exporter::start(&settings)?))
+    let tell = |news: News<'_>| match news {
+        News::Failing { signal, why } => tracing::warn!(
+            signal = signal.as_str(),
+            why,
+            "telemetry is not delivered; what waits is tried again, and what is lost is counted in /metrics"
+        ),
+        News::Delivered { signal } => tracing::info!(signal = signal.as_str(), "telemetry is delivered again"),
+    };
+    Ok(Some(Exporter::start_telling(&settings, tell)?))
 }
 
 /// The page says one number; the kinds of keeping share it as the defaults do.

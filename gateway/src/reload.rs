@@ -69,12 +69,7 @@ impl Reloader {
             ("limits.connections", plan.document.limits.connections != before.document.limits.connections),
             ("limits.head_timeout", plan.document.limits.head_timeout != before.document.limits.head_timeout),
             ("telemetry.keep", plan.document.telemetry.keep != before.document.telemetry.keep),
-            ("telemetry.otlp.enabled", plan.document.telemetry.otlp.enabled != before.document.telemetry.otlp.enabled),
-            (
-                "telemetry.otlp.endpoint",
-                *plan.document.telemetry.otlp.endpoint != *before.document.telemetry.otlp.endpoint,
-            ),
-            ("telemetry.otlp.service", plan.document.telemetry.otlp.service != before.document.telemetry.otlp.service),
+            ("telemetry.otlp", plan.document.telemetry.otlp.settings() != before.document.telemetry.otlp.settings()),
         ] {
             if changed {
                 tracing::warn!("`{what}` has changed; it takes effect with the next start");

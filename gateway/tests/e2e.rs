@@ -30,8 +30,14 @@ mod limits;
 mod breaker;
 #[path = "e2e/timelines.rs"]
 mod timelines;
+#[path = "e2e/otlp_collector.rs"]
+mod otlp_collector;
 #[path = "e2e/otlp.rs"]
 mod otlp;
+#[path = "e2e/otlp_ways.rs"]
+mod otlp_ways;
+#[path = "e2e/otlp_faults.rs"]
+mod otlp_faults;
 #[path = "e2e/looking.rs"]
 mod looking;
 #[path = "e2e/seeing.rs"]

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::assemble;
 use crate::exemplars::{RetentionSettings, Store};
-use crate::export::ExportCounters;
+use crate::export::Exported;
 use crate::export::otlp::Exporter;
 use crate::metrics::Metrics;
 use crate::promote::{History, PromotionSettings, promote};
@@ -98,8 +98,8 @@ pub struct Stopped {
     pub complete: bool,
     /// What was recorded, and what the ring has lost.
     pub recorder: RecorderCounters,
-    /// What became of the spans, where there was an exporter.
-    pub export: Option<ExportCounters>,
+    /// What became of what was sent, where there was an exporter.
+    pub export: Option<Exported>,
 }
 
 impl Collector {
@@ -119,6 +119,7 @@ impl Collector {
         metrics.register(Arc::clone(&store) as _);
         if let Some(exporter) = &exporter {
             metrics.register(Arc::new(exporter.clone()));
+            exporter.watch(&metrics);
         }
         let shared = Arc::new(Shared { rules: Mutex::new(Arc::new(settings.rules)), ..Shared::default() });
         let mut worker = Worker {

@@ -6,6 +6,8 @@
 
 pub mod histogram;
 pub mod catalog;
+pub mod snapshot;
+mod conventional;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::{NodeKind, Outcome, StateKind};
 use crate::exemplars::{Store, failed};
 use crate::metrics::catalog::{Kind, Metric};
-use crate::metrics::histogram::{Buckets, Distribution, Exemplar, Percentiles};
+use crate::metrics::histogram::{Distribution, Exemplar, Percentiles};
+use crate::metrics::snapshot::{Family, Reading, Series, Snapshot};
 use crate::recorder::Recorder;
 use crate::timeline::{Split, Timeline, Value};
 
@@ -58,40 +61,6 @@ impl Sink {
         }
         *series.entry(key).or_default() += value;
     }
-}
-
-/// A reading of every metric that has a value, in the catalogue's order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot {
-    /// One per metric.
-    pub families: Vec<Family>,
-}
-
-/// The series of one metric.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Family {
-    /// Which.
-    pub metric: &'static Metric,
-    /// Its series, sorted by labels.
-    pub series: Vec<Series>,
-}
-
-/// One labelled value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// The label values, in the catalogue's order.
-    pub labels: Vec<String>,
-    /// The value.
-    pub value: Reading,
-}
-
-/// A value of a series.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reading {
-    /// Of a counter or a gauge.
-    Number(f64),
-    /// Of a histogram.
-    Histogram(Box<Buckets>),
 }
 
 /// One route at a glance, since the start.
@@ -212,8 +181,12 @@ impl Counted {
         let mut digits = [0; 5];
         let status = decimal(timeline.status, &mut digits);
         let at_unix_ns = timeline.start_unix_ns.saturating_add(timeline.latency_ns);
-        let exemplar = Exemplar { trace_id: timeline.trace_id, ns: timeline.latency_ns, at_unix_ns };
+        let (trace_id, span_id, sampled) = (timeline.trace_id, timeline.span_id, timeline.sampled);
+        let exemplar = Exemplar { trace_id, span_id, ns: timeline.latency_ns, at_unix_ns, sampled };
         self.series(catalog::REQUEST_DURATION, &[route, status_class(timeline.status)]).record_with(exemplar);
+        if let Some(labels) = conventional::server(timeline) {
+            self.series(catalog::HTTP_SERVER_DURATION, &labels.each_ref().map(|label| &**label)).record_with(exemplar);
+        }
         self.add(catalog::REQUESTS, &[route, status, timeline.outcome.as_str()], 1);
         self.add(catalog::TIMELINES, &[], 1);
         let split = timeline.root().split();
@@ -233,6 +206,12 @@ impl Counted {
             if node.kind == NodeKind::Effect && node.outcome != Outcome::Skipped {
                 let ns = node.end_ns.saturating_sub(node.start_ns);
                 self.record(catalog::EFFECT_DURATION, &[route, &node.name, node.outcome.as_str()], ns);
+                if let Some(labels) = conventional::client(node) {
+                    let at_unix_ns = timeline.start_unix_ns.saturating_add(node.end_ns);
+                    let exemplar = Exemplar { trace_id, span_id: node.span_id, ns, at_unix_ns, sampled };
+                    let labels = labels.each_ref().map(|label| &**label);
+                    self.series(catalog::HTTP_CLIENT_DURATION, &labels).record_with(exemplar);
+                }
                 if node.attempt > 1 {
                     self.add(catalog::RETRIES, &[route, &node.name], 1);
                 }
@@ -337,9 +316,8 @@ impl Metrics {
             let series = series.into_iter().map(|(labels, n)| Series { labels, value: Reading::Number(n) }).collect();
             families.insert(name, Family { metric, series });
         }
-        let rank = |name: &str| catalog::ALL.iter().position(|metric| metric.name == name);
         let mut families: Vec<Family> = families.into_values().collect();
-        families.sort_by_key(|family| (rank(family.metric.name).unwrap_or(usize::MAX), family.metric.name));
+        families.sort_by_key(|family| family.metric.rank());
         Snapshot { families }
     }
 

@@ -2,16 +2,20 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::common::v1::AnyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyOf;
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
-use zerver_telemetry::export::otlp::Exporter;
-use zerver_telemetry::export::{DropCause, ExportSettings};
+use zerver_telemetry::export::otlp::{Exporter, LogRecord};
+use zerver_telemetry::export::settings::{Compression, Destination, ExportSettings, Protocol};
+use zerver_telemetry::export::{DropCause, Signal};
 use zerver_telemetry::id::{SpanId, TraceContext};
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Name;
@@ -97,43 +101,78 @@ fn workers_record_side_by_side_and_every_request_is_accounted_for() {
 }
 
 /// A collector of OpenTelemetry's kind, ended with the test.
-struct Rotel(Child);
+struct Rotel(Child, PathBuf);
 
 impl Drop for Rotel {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        let _ = std::fs::remove_file(&self.1);
     }
 }
 
-#[test]
-fn a_real_collector_reads_back_what_was_recorded() {
+/// Starts a collector that writes one signal down; its addresses for gRPC and HTTP, and its lines. None where there is
+/// no collector, which some runs do not allow.
+fn rotel(signal: &str) -> Option<(Rotel, [String; 2], mpsc::Receiver<String>)> {
     let Ok(agent) = std::env::var("ZERVER_TEST_ROTEL") else {
         assert!(std::env::var("ZERVER_TEST_REQUIRE").is_err(), "ZERVER_TEST_ROTEL is not set, and tools are required");
         let _ = writeln!(std::io::stderr(), "skipped: ZERVER_TEST_ROTEL does not name a rotel agent");
-        return;
+        return None;
     };
     let [grpc, http] = [(), ()].map(|()| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         listener.local_addr().expect("it is bound").to_string()
     });
-    let pid_file = std::env::temp_dir().join(format!("zerver-rotel-{}.pid", std::process::id()));
-    let mut rotel = Rotel(
-        Command::new(agent)
-            .args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"])
-            .args(["--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http])
-            .arg("--pid-file")
-            .arg(&pid_file)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the agent starts"),
-    );
-    let out = rotel.0.stdout.take().expect("its output is piped");
+    let pid_file = std::env::temp_dir().join(format!("zerver-rotel-{signal}-{}.pid", std::process::id()));
+    let mut child = Command::new(agent)
+        .args(["start", "--exporter", "blackhole", "--debug-log", signal, "--debug-log-verbosity", "detailed"])
+        .args(["--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http])
+        .arg("--pid-file")
+        .arg(&pid_file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the agent starts");
+    let out = child.stdout.take().expect("its output is piped");
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    Some((Rotel(child, pid_file), [grpc, http], told))
+}
 
+fn next(lines: &mpsc::Receiver<String>) -> String {
+    lines.recv_timeout(Duration::from_secs(60)).expect("the agent logs what it has received")
+}
+
+#[test]
+fn a_real_collector_reads_log_records_over_both_protocols() {
+    let Some((_rotel, [grpc, http], lines)) = rotel("logs") else { return };
+    for (protocol, address) in [(Protocol::Grpc, grpc), (Protocol::Http, http)] {
+        let said = format!("the configuration was reloaded over {protocol:?}");
+        let logs = Some(Destination::at(Signal::Logs, protocol, &format!("http://{address}")));
+        let exporter = Exporter::start(&ExportSettings { logs, ..ExportSettings::default() }).expect("it starts");
+        let body = Some(AnyValue { value: Some(AnyOf::StringValue(said.clone())) });
+        let trace_id = u128::from_str_radix(TRACE, 16).expect("hexadecimal digits").to_be_bytes().to_vec();
+        let record =
+            LogRecord { body, trace_id, severity_text: "INFO".into(), severity_number: 9, ..LogRecord::default() };
+        exporter.offer_logs(vec![("zerver::reload".into(), record)]);
+        assert!(exporter.flush(Duration::from_secs(60)), "{:?}", exporter.counters());
+        assert_eq!(exporter.counters().logs.sent, 1, "{:?}", exporter.counters());
+        let mut read = next(&lines);
+        while !read.contains(&said) || !read.contains(TRACE) {
+            read.push_str(&next(&lines));
+        }
+        assert!(read.contains("zerver::reload") && read.contains("INFO"), "{read}");
+    }
+}
+
+#[test]
+fn a_real_collector_reads_back_what_was_recorded() {
+    let Some((rotel, [grpc, _], told)) = rotel("traces") else { return };
     let clock = Clock::manual();
     let recorder = Recorder::for_tests(clock.clone());
-    let settings = ExportSettings { endpoint: format!("http://{http}/v1/traces"), ..ExportSettings::default() };
+    let to = Destination::at(Signal::Traces, Protocol::Grpc, &format!("http://{grpc}"));
+    let traces = Some(Destination { compression: Compression::Gzip, ..to });
+    let settings = ExportSettings { traces, ..ExportSettings::default() };
     let exporter = Exporter::start(&settings).expect("it starts");
     let collector = Collector::start(
         recorder.clone(),
@@ -147,19 +186,16 @@ fn a_real_collector_reads_back_what_was_recorded() {
     collector.flush();
     // The agent may still be starting: until it listens, the batch is tried again.
     assert!(exporter.flush(Duration::from_secs(60)), "{:?}", exporter.counters());
-    assert_eq!(exporter.counters().sent, 4, "{:?}", exporter.counters());
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    assert_eq!(exporter.counters().traces.sent, 4, "{:?}", exporter.counters());
     let mut read: Vec<Vec<String>> = vec![Vec::new()];
     // The call is the last span; what its only event waits for is the last thing said about it.
     while !read.last().is_some_and(|span| span.iter().any(|l| l.contains("zerver.job.waits_for: Str(quotes)"))) {
-        let line = told.recv_timeout(Duration::from_secs(60)).expect("the agent logs what it has received");
+        let line = next(&told);
         if line.starts_with("Span #") {
             read.push(Vec::new());
         }
         read.last_mut().expect("one was put there").push(line.trim().to_owned());
     }
-    let _ = std::fs::remove_file(pid_file);
     assert_eq!(read.len(), 5, "{read:#?}");
     let has =
         |span: usize, line: &str| assert!(read[span].iter().any(|l| l == line), "no `{line}` in {:#?}", read[span]);
@@ -207,7 +243,7 @@ fn a_real_collector_reads_back_what_was_recorded() {
     drop(rotel);
     request(&recorder, &clock);
     let stopped = collector.stop(Duration::from_millis(300));
-    let export = stopped.export.expect("there is an exporter");
+    let export = stopped.export.expect("there is an exporter").traces;
     assert!(stopped.complete);
     assert_eq!((export.offered, export.sent, export.dropped_for(DropCause::Shutdown)), (8, 4, 4), "{export:?}");
 }

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use super::out;
-use crate::config::env::{VARIABLES, unknown};
+use crate::config::env::{unknown, variables};
 
 pub(super) fn main() -> ExitCode {
-    for variable in VARIABLES {
+    for variable in variables() {
         let now = match std::env::var(variable.name) {
             Ok(_) if variable.secret => "= ***".to_owned(),
             Ok(value) => format!("= {value}"),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 use super::flows::FlowPage;
 use super::logs::{AccessLog, Log};
+use super::otlp::Otlp;
 use super::placed::Placed;
 use super::redact::Redact;
 use crate::admission;
@@ -151,7 +152,7 @@ pub struct Telemetry {
     pub debug_jobs: bool,
     /// Timelines kept in memory (default 20,000).
     pub keep: usize,
-    /// The export of spans.
+    /// The export of spans, metrics and logs.
     pub otlp: Otlp,
 }
 
@@ -163,32 +164,6 @@ impl Default for Telemetry {
             debug_jobs: false,
             keep: 20_000,
             otlp: Otlp::default(),
-        }
-    }
-}
-
-/// The export of spans to an OpenTelemetry collector.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Otlp {
-    /// Whether spans are sent (default false; `ZER_VER_OTEL_ENABLED` overrides it).
-    pub enabled: bool,
-    /// The collector's OTLP/HTTP address (default `http://127.0.0.1:4318`; `OTEL_EXPORTER_OTLP_ENDPOINT` and
-    /// `ZER_VER_OTEL_ENDPOINT` override it).
-    pub endpoint: Placed<String>,
-    /// The share of ordinary requests whose spans are sent, 0 to 1 (default 0.05). Errors and slow requests are always sent.
-    pub sample: f64,
-    /// The `service.name` of the spans (default `zerver`; `OTEL_SERVICE_NAME` overrides it).
-    pub service: String,
-}
-
-impl Default for Otlp {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            endpoint: Placed::nowhere("http://127.0.0.1:4318".into()),
-            sample: 0.05,
-            service: "zerver".into(),
         }
     }
 }

@@ -1,42 +1,15 @@
 //! The environment variables that override the page, each with its type, default and meaning; secrets are masked.
 
-use std::time::Duration;
-
 use super::document::Document;
 use super::logs::Format;
+use super::otlp::vars;
 use super::placed::Placed;
 use super::problem::{Problem, suggestion};
 use super::secret::Secret;
+use super::variable::{Variable, millis, variable, yes_or_no};
 use crate::logs::levels::Levels;
 
-/// One variable that is understood.
-#[derive(Clone, Copy, Debug)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// What it takes, in words.
-    pub takes: &'static str,
-    /// Its default, in words.
-    pub default: &'static str,
-    /// What it does.
-    pub about: &'static str,
-    /// Whether its value is shown as `***`.
-    pub secret: bool,
-    set: fn(&mut Document, &str) -> Result<(), String>,
-}
-
-const fn variable(
-    name: &'static str,
-    takes: &'static str,
-    default: &'static str,
-    about: &'static str,
-    set: fn(&mut Document, &str) -> Result<(), String>,
-) -> Variable {
-    Variable { name, takes, default, about, secret: false, set }
-}
-
-/// Every variable, in the order of its application: where two say something about one setting, the later wins, so the
-/// standard `OTEL_*` names stand last.
+/// Our own variables, in the order of their application.
 pub const VARIABLES: &[Variable] = &[
     variable("ZER_LISTEN", "an address", "the page's `listen`", "the address that clients connect to", |page, text| {
         page.listen = Placed::nowhere(text.to_owned());
@@ -101,45 +74,22 @@ pub const VARIABLES: &[Variable] = &[
         };
         Ok(())
     }),
-    variable("ZER_VER_OTEL_ENABLED", "0 or 1", "0", "whether spans are sent", |page, text| {
-        page.telemetry.otlp.enabled = yes_or_no(text)?;
+    variable("ZER_VER_OTEL_ENABLED", "0 or 1", "0", "whether spans, metrics and logs are sent", |page, text| {
+        if yes_or_no(text)? {
+            page.telemetry.otlp.enabled = true;
+        } else {
+            page.telemetry.otlp.switch_off();
+        }
         Ok(())
     }),
     variable(
         "ZER_VER_OTEL_ENDPOINT",
         "a URL",
-        "http://127.0.0.1:4318",
-        "the collector's OTLP/HTTP address; setting it switches sending on",
-        endpoint,
-    ),
-    variable(
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "a URL",
-        "http://127.0.0.1:4318",
-        "the collector's OTLP/HTTP address; setting it switches sending on",
-        endpoint,
-    ),
-    variable("OTEL_SERVICE_NAME", "a text", "zerver", "the spans' `service.name`", |page, text| {
-        page.telemetry.otlp.service = text.to_owned();
-        Ok(())
-    }),
-    variable("OTEL_SDK_DISABLED", "true or false", "false", "no spans are sent, whatever else is set", |page, text| {
-        if yes_or_no(text)? {
-            page.telemetry.otlp.enabled = false;
-        }
-        Ok(())
-    }),
-    variable(
-        "OTEL_TRACES_SAMPLER_ARG",
-        "a share, 0 to 1",
-        "0.05",
-        "the share of ordinary requests whose spans are sent",
+        "http://127.0.0.1:4318, for gRPC http://127.0.0.1:4317",
+        "the collector's address; setting it switches sending on",
         |page, text| {
-            let share: f64 = text.parse().map_err(|_| "is no number".to_owned())?;
-            if !(0.0..=1.0).contains(&share) {
-                return Err("does not lie between 0 and 1".to_owned());
-            }
-            page.telemetry.otlp.sample = share;
+            page.telemetry.otlp.endpoint = Some(Placed::nowhere(text.to_owned()));
+            page.telemetry.otlp.enabled = true;
             Ok(())
         },
     ),
@@ -150,26 +100,10 @@ fn log_level(page: &mut Document, text: &str) -> Result<(), String> {
     Levels::parse(text).map(|_| ()).map_err(|bad| format!("says no levels: {bad}"))
 }
 
-fn endpoint(page: &mut Document, text: &str) -> Result<(), String> {
-    if !text.starts_with("http://") {
-        return Err("is no URL; write `http://host:4318`".to_owned());
-    }
-    page.telemetry.otlp.endpoint = Placed::nowhere(text.to_owned());
-    page.telemetry.otlp.enabled = true;
-    Ok(())
-}
-
-fn millis(text: &str) -> Result<Duration, String> {
-    let ms: f64 = text.parse().map_err(|_| "is no number of milliseconds".to_owned())?;
-    Duration::try_from_secs_f64(ms / 1000.0).map_err(|_| "is no number of milliseconds".to_owned())
-}
-
-fn yes_or_no(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Ok(true),
-        "0" | "false" | "no" | "off" | "" => Ok(false),
-        _ => Err("is neither 0 nor 1".to_owned()),
-    }
+/// Every variable, in the order of its application: where two say something about one setting, the later wins, so the
+/// standard `OTEL_*` names stand last.
+pub fn variables() -> impl Iterator<Item = &'static Variable> + Clone {
+    [VARIABLES, vars::GENERAL, vars::TRACES, vars::METRICS, vars::LOGS, vars::SWITCHES].into_iter().flatten()
 }
 
 /// Applies the variables that `lookup` knows.
@@ -178,8 +112,12 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
 /// One problem per variable whose value is unfit.
 pub fn apply(page: &mut Document, lookup: &dyn Fn(&str) -> Option<String>) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
-    for variable in VARIABLES {
+    for variable in variables() {
         let Some(value) = lookup(variable.name) else { continue };
+        // The specifications say that an empty value is no value.
+        if value.trim().is_empty() && variable.name.starts_with("OTEL_") {
+            continue;
+        }
         if let Err(why) = (variable.set)(page, value.trim()) {
             let shown = if variable.secret { "***" } else { &value };
             problems.push(
@@ -191,19 +129,39 @@ pub fn apply(page: &mut Document, lookup: &dyn Fn(&str) -> Option<String>) -> Re
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// A warning for each `ZER_` variable that nobody understands, most often a misspelt one.
+/// What the `OTEL_*` names begin with that mean something to exporters; others are for programs in other languages.
+const STANDARD: [&str; 8] = [
+    "OTEL_EXPORTER_",
+    "OTEL_BSP_",
+    "OTEL_BLRP_",
+    "OTEL_TRACES_",
+    "OTEL_METRIC",
+    "OTEL_LOGS_",
+    "OTEL_SPAN_",
+    "OTEL_ATTRIBUTE_",
+];
+
+/// A warning for each variable that nobody understands, most often a misspelt one, and for each that is understood but
+/// not obeyed.
 #[must_use]
 pub fn unknown(names: impl IntoIterator<Item = String>) -> Vec<String> {
-    let known = || VARIABLES.iter().map(|variable| variable.name);
-    names
-        .into_iter()
-        .filter(|name| name.starts_with("ZER_") && !known().any(|known| known == name))
-        .map(|name| format!("the environment variable {name} means nothing to zerver; {}", suggestion(&name, known())))
-        .collect()
+    let known = || variables().map(|variable| variable.name);
+    let ours = |name: &str| name.starts_with("ZER_") || STANDARD.iter().any(|begin| name.starts_with(begin));
+    let warning = |name: String| {
+        if let Some((_, instead)) = vars::NOT_OBEYED.iter().find(|(known, _)| *known == name) {
+            return Some(format!("the environment variable {name} is not obeyed: {instead}"));
+        }
+        let unknown = ours(&name) && !known().any(|known| known == name);
+        let suggestion = || suggestion(&name, known());
+        unknown.then(|| format!("the environment variable {name} means nothing to zerver; {}", suggestion()))
+    };
+    names.into_iter().filter_map(warning).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::file::parse;
 
@@ -226,7 +184,7 @@ mod tests {
         assert_eq!(page.telemetry.promote_queue, Duration::from_micros(2500));
         assert_eq!(page.telemetry.promote_park, Duration::from_millis(7));
         assert!(page.telemetry.debug_jobs && page.telemetry.otlp.enabled);
-        assert_eq!(*page.telemetry.otlp.endpoint, "http://b:4318");
+        assert_eq!(page.telemetry.otlp.endpoint.as_deref().map(String::as_str), Some("http://b:4318"));
     }
 
     #[test]
@@ -240,8 +198,10 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_noticed() {
-        let warnings = unknown(["ZER_VER_PROMOTE_QUEU_MS".to_owned(), "PATH".to_owned()]);
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].contains("did you mean `ZER_VER_PROMOTE_QUEUE_MS`?"), "{warnings:?}");
+        let names = ["ZER_VER_PROMOTE_QUEU_MS", "PATH", "OTEL_BSP_MAX_QUEUE", "OTEL_PYTHON_X", "OTEL_LOG_LEVEL"];
+        let warnings = unknown(names.map(str::to_owned));
+        let says = ["did you mean `ZER_VER_PROMOTE_QUEUE_MS`?", "OTEL_BSP_MAX_QUEUE means nothing", "`ZER_LOG` says"];
+        assert_eq!(warnings.len(), says.len(), "{warnings:?}");
+        assert!(warnings.iter().zip(says).all(|(warning, says)| warning.contains(says)), "{warnings:?}");
     }
 }

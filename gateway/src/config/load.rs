@@ -39,7 +39,8 @@ pub fn from_text(name: &str, source: &str, lookup: Lookup<'_>, makings: &Makings
 fn page(source: &str, lookup: Lookup<'_>) -> Result<Document, Vec<Problem>> {
     let mut page = file::parse(source).map_err(|problem| vec![*problem])?;
     env::apply(&mut page, lookup)?;
-    for token in [&mut page.admin.token, &mut page.debug.token].into_iter().flatten() {
+    let tokens = [&mut page.admin.token, &mut page.debug.token].into_iter().flatten();
+    for token in tokens.chain(page.telemetry.otlp.headers_mut()) {
         reveal(token, lookup)?;
     }
     Ok(page)

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use zerver_telemetry::export::otlp::Exporter;
+
 use crate::config::document::{self, Document};
 use crate::config::placed::Placed;
 use crate::config::problem::{Place, Problem};
@@ -28,15 +30,24 @@ pub(super) fn check_listeners(document: &Document, problems: &mut Vec<Problem>) 
 }
 
 pub(super) fn check_otlp(document: &Document, problems: &mut Vec<Problem>) {
-    let endpoint = &document.telemetry.otlp.endpoint;
-    let url = endpoint.parse::<http::Uri>().ok();
-    if url.is_none_or(|url| url.scheme_str() != Some("http") || url.host().is_none_or(str::is_empty)) {
-        problems.push(
-            Problem::at(endpoint.place(), format!("`{}` is no address that spans can be sent to", **endpoint))
-                .help("write `http://host:4318`; TLS is not spoken yet, so put a collector beside the gateway"),
-        );
+    let otlp = &document.telemetry.otlp;
+    let mut unfit = false;
+    for endpoint in otlp.endpoints() {
+        let url = endpoint.parse::<http::Uri>().ok();
+        let scheme = url.as_ref().and_then(http::Uri::scheme_str);
+        // gRPC knows targets without a scheme; what is wrong with those the exporter says.
+        if url.is_none() || scheme.is_some_and(|scheme| scheme != "http" && scheme != "https") {
+            unfit = true;
+            problems.push(
+                Problem::at(endpoint.place(), format!("`{}` is no address that telemetry can be sent to", **endpoint))
+                    .help("write `http://host:4318`, or `https://host:4318`"),
+            );
+        }
     }
-    let sample = document.telemetry.otlp.sample;
+    if !unfit && let Err(error) = Exporter::check(&otlp.settings()) {
+        problems.push(Problem::whole(error.to_string()).help("see `telemetry.otlp` and the `OTEL_*` variables"));
+    }
+    let sample = otlp.sample;
     if !(0.0..=1.0).contains(&sample) {
         problems.push(
             Problem::whole(format!("`telemetry.otlp.sample` is {sample}; a share lies between 0 and 1"))

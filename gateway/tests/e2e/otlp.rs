@@ -1,13 +1,9 @@
 //! Point 7: spans as a real collector has read them, and metrics as Prometheus' own tool judges them.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::time::sleep;
 use zerver_telemetry::event::NodeKind;
 use zerver_telemetry::timeline::Timeline;
@@ -15,93 +11,8 @@ use zerver_telemetry::timeline::Timeline;
 use crate::binary::{Gateway, HEAD, run};
 use crate::client::{Client, request};
 use crate::origin::{Origin, answer};
-use crate::support::{Guard, eventually, need, on_free_port};
-
-/// A collector that writes down what it receives.
-struct Rotel {
-    address: SocketAddr,
-    log: PathBuf,
-    _child: Guard,
-    _folder: TempDir,
-}
-
-/// A span, as the collector read it.
-#[derive(Clone, Debug, Default)]
-struct Span {
-    trace: String,
-    parent: String,
-    id: String,
-    name: String,
-    kind: String,
-    attrs: BTreeMap<String, String>,
-}
-
-impl Rotel {
-    async fn start() -> Option<Self> {
-        let program = need("rotel")?;
-        let folder = tempfile::tempdir().expect("the temporary folder can be written");
-        let (at, log) = (folder.path().to_owned(), folder.path().join("spans.txt"));
-        let (child, address) = on_free_port("rotel listens", |port| {
-            let out = || std::fs::File::options().create(true).append(true).open(&log).expect("the log can be made");
-            let mut command = Command::new(&program);
-            command.args(["start", "--exporter", "blackhole", "--debug-log", "traces"]);
-            command.args(["--debug-log-verbosity", "detailed", "--otlp-grpc-endpoint", "127.0.0.1:0"]);
-            command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{port}")]);
-            command.arg("--pid-file").arg(at.join("pid")).arg("--log-file").arg(at.join("log"));
-            command.stdout(out()).stderr(out());
-            command
-        })
-        .await;
-        Some(Self { address, log, _child: child, _folder: folder })
-    }
-
-    /// The resource's attributes and every span that has been read up to now.
-    fn read(&self) -> (String, Vec<Span>) {
-        let text = std::fs::read_to_string(&self.log).expect("the log can be read");
-        let (mut resource, mut spans) = (String::new(), Vec::new());
-        let mut part = "";
-        for line in text.lines() {
-            let words = line.trim();
-            match words {
-                "Resource attributes:" | "Attributes:" | "Events:" => part = words,
-                _ if words.starts_with("Span #") => spans.push(Span::default()),
-                _ => {}
-            }
-            let Some(span) = spans.last_mut() else {
-                resource.push_str(line);
-                resource.push('\n');
-                continue;
-            };
-            let field = |name: &str| Some(words.strip_prefix(name)?.trim().strip_prefix(':')?.trim().to_owned());
-            if let Some(value) = field("Trace ID") {
-                span.trace = value;
-                part = "";
-            }
-            span.parent = field("Parent ID").unwrap_or_else(|| std::mem::take(&mut span.parent));
-            span.kind = field("Kind").unwrap_or_else(|| std::mem::take(&mut span.kind));
-            if part.is_empty() {
-                span.id = field("ID").unwrap_or_else(|| std::mem::take(&mut span.id));
-                span.name = field("Name").unwrap_or_else(|| std::mem::take(&mut span.name));
-            }
-            if let Some((key, value)) = words.strip_prefix("-> ").and_then(|pair| pair.split_once(": "))
-                && part == "Attributes:"
-            {
-                let value = value.split_once('(').map_or(value, |(_, inner)| inner.trim_end_matches(')'));
-                span.attrs.insert(key.to_owned(), value.to_owned());
-            }
-        }
-        (resource, spans)
-    }
-
-    /// The spans of a trace, once at least so many have come.
-    async fn trace(&self, trace: &str, count: usize) -> Vec<Span> {
-        eventually("the collector has the trace", async || {
-            let spans: Vec<Span> = self.read().1.into_iter().filter(|span| span.trace == trace).collect();
-            (spans.len() >= count).then_some(spans)
-        })
-        .await
-    }
-}
+use crate::otlp_collector::{Rotel, Span};
+use crate::support::{eventually, need};
 
 /// Names that newer ones have taken the place of, in the conventions for HTTP and networks.
 const SUPERSEDED: [&str; 18] = [
@@ -147,7 +58,7 @@ routes:
 ",
         origin.address
     );
-    let endpoint = format!("http://{}", rotel.address);
+    let endpoint = format!("http://{}", rotel.http);
     let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
     let gateway = Gateway::start_with(&page, &env).await;
     (origin, gateway)
@@ -155,7 +66,7 @@ routes:
 
 #[tokio::test]
 async fn a_collector_reads_the_whole_trace() {
-    let Some(rotel) = Rotel::start().await else { return };
+    let Some(rotel) = Rotel::start("traces").await else { return };
     let (origin, gateway) = setup(&rotel).await;
     let parent = format!("00-{TRACE}-{CALLER}-01");
     let headers = [("traceparent", parent.as_str()), ("tracestate", "vendor=1")];
@@ -208,7 +119,7 @@ async fn a_collector_reads_the_whole_trace() {
 
 #[tokio::test]
 async fn a_proxied_call_hands_its_own_span_on() {
-    let Some(rotel) = Rotel::start().await else { return };
+    let Some(rotel) = Rotel::start("traces").await else { return };
     let (origin, gateway) = setup(&rotel).await;
     let answer = Client::http2().get(gateway.address, "/page").await;
     let trace = answer.header("x-request-id");
@@ -223,23 +134,23 @@ async fn a_proxied_call_hands_its_own_span_on() {
     assert_eq!(origin.seen()[0].headers.get_all("traceparent").iter().count(), 1);
     // Spans are counted: what was offered is sent, waiting or dropped, and nothing was dropped.
     eventually("all spans are sent", async || {
-        let sent = gateway.metric("zerver_export_spans_sent_total", &[]).await;
-        (sent > 0.0 && sent >= gateway.metric("zerver_export_spans_offered_total", &[]).await).then_some(())
+        let sent = gateway.metric("zerver_export_sent_total", &["traces"]).await;
+        (sent > 0.0 && sent >= gateway.metric("zerver_export_offered_total", &["traces"]).await).then_some(())
     })
     .await;
-    assert_eq!(gateway.metric("zerver_export_spans_dropped_total", &[]).await as u64, 0);
+    assert_eq!(gateway.metric("zerver_export_dropped_total", &[]).await as u64, 0);
 }
 
 #[tokio::test]
 async fn what_waits_is_sent_before_the_end() {
-    let Some(rotel) = Rotel::start().await else { return };
+    let Some(rotel) = Rotel::start("traces").await else { return };
     let origin = Origin::echo().await;
     let page = format!(
         "{HEAD}telemetry: {{ otlp: {{ enabled: true, endpoint: 'http://{}', sample: 1.0 }} }}
 upstreams: {{ web: {{ peers: ['{}'] }} }}
 routes: [{{ name: web, match: {{ path: '/{{*rest}}' }}, to: {{ upstream: web }} }}]
 ",
-        rotel.address, origin.address
+        rotel.http, origin.address
     );
     // With half a minute to fill a batch, only the end of the program sends this one.
     let mut gateway = Gateway::start_with(&page, &[("OTEL_BSP_SCHEDULE_DELAY", "60000")]).await;

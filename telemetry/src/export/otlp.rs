@@ -1,260 +1,311 @@
-//! Spans to an OpenTelemetry collector: OTLP over HTTP with protobuf, from a thread of its own.
+//! Spans, metrics and log records to an OpenTelemetry collector, from a thread of its own.
 //!
-//! The thread runs its own small runtime, so no worker that serves requests ever waits for a receiver. Encoding and
-//! transport are opentelemetry-otlp's; waiting, batching, trying again, counting and ending are ours.
+//! The thread runs its own small runtime, so no worker that serves requests ever waits for a receiver. The messages are
+//! opentelemetry-proto's; waiting, batching, transport, trying again, counting and ending are ours, so that nothing is
+//! lost unseen and nothing hangs.
 
-use std::sync::Arc;
+mod message;
+mod transport;
+mod lane;
+mod reading;
+
+use std::borrow::Cow;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
-use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter as Otlp, WithExportConfig, WithHttpConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::trace::{SpanData, SpanExporter};
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_sdk::trace::SpanData;
+use parking_lot::Mutex;
+use prost::Message;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::export::queue::Queue;
-use crate::export::{DropCause, ExportCounters, ExportSettings, InvalidExport};
-use crate::metrics::{Sink, Source};
+use crate::clock::Clock;
+use crate::export::otlp::lane::{Lane, Sender, Teller};
+use crate::export::otlp::reading::Reader;
+use crate::export::otlp::transport::Transport;
+use crate::export::queue::Group;
+use crate::export::settings::{ExportSettings, Waiting};
+use crate::export::{Exported, InvalidExport, News, Signal};
+use crate::id::IdSource;
+use crate::metrics::{Metrics, Sink, Source};
+use crate::span::estimated_bytes;
 
-/// The first pause before a batch is tried again; each later one is twice as long, up to [`PAUSE_MAX`].
-const PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The pause while the gateway is ending, when there is little time left.
-const PAUSE_LAST: Duration = Duration::from_millis(50);
+pub use opentelemetry_proto::tonic::logs::v1::LogRecord;
+
+/// A log record and who said it: the instrumentation scope, such as a module's path.
+pub type Scoped = (Cow<'static, str>, LogRecord);
+
 /// How much longer than its deadline an ending exporter is waited for before it is left behind.
 const GRACE: Duration = Duration::from_millis(500);
+/// Memory that readings of the metrics may take while they wait, by estimate.
+const READINGS_BYTES: usize = 16 << 20;
 
-/// Sends spans. Cloning shares it.
+/// Sends what it is given. Cloning shares it.
 ///
 /// Dropping the last one ends it without waiting; [`Exporter::stop`] gives it time.
 #[derive(Clone, Debug)]
 pub struct Exporter {
-    shared: Arc<Shared>,
+    lanes: Arc<Lanes>,
     stop: watch::Sender<Option<Duration>>,
+    clock: Clock,
 }
 
-#[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
-    settled: Condvar,
-    wake: Notify,
-    batch_spans: usize,
+#[derive(Debug, Default)]
+struct Lanes {
+    spans: Option<Arc<Lane<SpanData>>>,
+    metrics: Option<Arc<Lane<Metric>>>,
+    logs: Option<Arc<Lane<Scoped>>>,
+    reader: Mutex<Option<Reader>>,
 }
 
 impl Exporter {
+    /// Checks settings as [`Exporter::start`] would: bounds, URLs, headers, and the files with certificates and keys.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn check(settings: &ExportSettings) -> Result<(), InvalidExport> {
+        settings.check()?;
+        let given = Signal::ALL.into_iter().filter_map(|signal| Some((signal, settings.destination(signal)?)));
+        given.into_iter().try_for_each(|(signal, to)| Transport::new(signal, to).map(drop))
+    }
+
     /// Starts the exporter's thread. It connects when it has something to send: a receiver that is away now is no error.
     ///
     /// # Errors
     /// When the settings cannot be used, or the thread or its runtime cannot be made.
     pub fn start(settings: &ExportSettings) -> Result<Self, InvalidExport> {
+        Self::start_telling(settings, |_| {})
+    }
+
+    /// The same, with someone to tell when deliveries begin to fail and when they work again. It is called on the
+    /// exporter's thread, so it must not block.
+    ///
+    /// # Errors
+    /// When the settings cannot be used, or the thread or its runtime cannot be made.
+    pub fn start_telling(
+        settings: &ExportSettings,
+        tell: impl Fn(News<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, InvalidExport> {
         settings.check()?;
+        let clock = Clock::real();
         let failed = |error: &dyn std::fmt::Display| InvalidExport::Start(error.to_string());
-        let mut otlp = Otlp::builder()
-            .with_http()
-            .with_endpoint(&settings.endpoint)
-            .with_protocol(Protocol::HttpBinary)
-            .with_timeout(settings.timeout)
-            .with_headers(settings.headers.clone().into_iter().collect())
-            // Short troubles, and what a receiver asks for in `Retry-After`; longer ones are ours.
-            .with_retry_policy(RetryPolicy::recommended())
-            .build()
-            .map_err(|error| failed(&error))?;
-        let attributes = settings.resource_attributes().into_iter().map(|(key, value)| KeyValue::new(key, value));
-        otlp.set_resource(&Resource::builder_empty().with_attributes(attributes).build());
+        let (stop, stopped) = watch::channel(None);
+        let readings = settings.readings;
+        let (delay, retry_for) = (Duration::ZERO, readings.timeout);
+        let whole = Waiting { batch: 1, delay, items: usize::MAX, bytes: READINGS_BYTES, retry_for };
+        let make = Making { settings, stopped: &stopped, clock: &clock, tell: Arc::new(tell) };
+        let spans = make.sender(Signal::Traces, settings.spans, message::spans)?;
+        let metrics = make.sender(Signal::Metrics, whole, message::metrics)?;
+        let logs = make.sender(Signal::Logs, settings.records, message::logs)?;
+        let lanes = Arc::new(Lanes {
+            spans: lane(&spans),
+            metrics: lane(&metrics),
+            logs: lane(&logs),
+            reader: Mutex::new(None),
+        });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-        let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue::new(settings.queue_spans, settings.queue_bytes)),
-            settled: Condvar::new(),
-            wake: Notify::new(),
-            batch_spans: settings.batch_spans,
-        });
-        let (stop, stopped) = watch::channel(None);
-        let sender = Sender {
-            shared: Arc::clone(&shared),
-            otlp,
-            stopped,
-            retry_for: settings.retry_for,
-            batch_delay: settings.batch_delay,
+        let ticking = Arc::downgrade(&lanes);
+        let ends = End(Lanes { spans: lane(&spans), metrics: lane(&metrics), logs: lane(&logs), ..Lanes::default() });
+        let run = async move {
+            let sending = async { tokio::join!(run(spans), run(metrics), run(logs)) };
+            tokio::select! {
+                _ = sending => {}
+                () = deadline(stopped) => {}
+                () = read_at_intervals(ticking, readings.interval) => {}
+            }
         };
         thread::Builder::new()
             .name("zerver-export".into())
             .spawn(move || {
-                let _end = End(Arc::clone(&sender.shared));
-                runtime.block_on(sender.run_until_stopped());
+                let _ends = ends;
+                runtime.block_on(run);
                 // A name that is being resolved cannot be interrupted; it must not hold up the end.
                 runtime.shutdown_background();
             })
             .map_err(|error| failed(&error))?;
-        Ok(Self { shared, stop })
+        let exporter = Self { lanes, stop, clock };
+        *exporter.lanes.reader.lock() = Some(Reader::new(Weak::new(), readings, &exporter.clock));
+        Ok(exporter)
+    }
+
+    /// From now on these metrics are read and sent, if metrics are sent at all. They are not kept alive by it.
+    pub fn watch(&self, metrics: &Arc<Metrics>) {
+        if let Some(reader) = &mut *self.lanes.reader.lock() {
+            reader.metrics = Arc::downgrade(metrics);
+        }
     }
 
     /// Hands over the spans of one request. Never waits: when too many wait already, the oldest are dropped and counted.
     pub fn offer(&self, spans: Vec<SpanData>) {
-        if spans.is_empty() {
-            return;
-        }
-        let mut queue = self.shared.queue.lock();
-        let before = queue.len();
-        queue.push(spans);
-        let (after, full) = (queue.len(), self.shared.batch_spans);
-        drop(queue);
-        if before == 0 || (before < full && after >= full) {
-            self.shared.wake.notify_one();
+        if let Some(lane) = self.lanes.spans.as_ref().filter(|_| !spans.is_empty()) {
+            let (items, bytes) = (spans.len(), spans.iter().map(estimated_bytes).sum());
+            lane.offer(Group { parts: spans, items, bytes });
         }
     }
 
-    /// What became of the spans so far.
+    /// Hands over log records, as [`Exporter::offer`] does spans.
+    pub fn offer_logs(&self, records: Vec<Scoped>) {
+        if let Some(lane) = self.lanes.logs.as_ref().filter(|_| !records.is_empty()) {
+            // In memory a record takes about twice its size on the wire: each text is a piece of its own.
+            let bytes = records.iter().map(|(_, record)| size_of::<Scoped>() + 2 * record.encoded_len()).sum();
+            lane.offer(Group { items: records.len(), parts: records, bytes });
+        }
+    }
+
+    /// Whether a signal is sent; what is offered of another goes nowhere and is not counted.
     #[must_use]
-    pub fn counters(&self) -> ExportCounters {
-        self.shared.queue.lock().counters()
+    pub fn sends(&self, signal: Signal) -> bool {
+        match signal {
+            Signal::Traces => self.lanes.spans.is_some(),
+            Signal::Metrics => self.lanes.metrics.is_some(),
+            Signal::Logs => self.lanes.logs.is_some(),
+        }
     }
 
-    /// Waits until everything offered so far was sent or given up, for `deadline` at most; says whether it was.
+    /// What became of everything so far.
+    #[must_use]
+    pub fn counters(&self) -> Exported {
+        Exported {
+            traces: self.lanes.spans.as_ref().map(|lane| lane.counters()).unwrap_or_default(),
+            metrics: self.lanes.metrics.as_ref().map(|lane| lane.counters()).unwrap_or_default(),
+            logs: self.lanes.logs.as_ref().map(|lane| lane.counters()).unwrap_or_default(),
+        }
+    }
+
+    /// Reads the metrics once more, then waits until everything offered so far was sent or given up, for `deadline` at
+    /// most; says whether it was.
     pub fn flush(&self, deadline: Duration) -> bool {
-        let mut queue = self.shared.queue.lock();
-        let upto = queue.counters().offered;
-        queue.flush_upto = queue.flush_upto.max(upto);
-        self.shared.wake.notify_one();
-        let pending = |queue: &mut Queue| !queue.ended && queue.settled() < upto;
-        self.shared.settled.wait_while_for(&mut queue, pending, deadline);
-        queue.settled() >= upto
+        let began = self.clock.now();
+        let left = || deadline.saturating_sub(self.clock.since(began));
+        self.lanes.read();
+        let spans = self.lanes.spans.as_ref().is_none_or(|lane| lane.flush(left()));
+        let metrics = self.lanes.metrics.as_ref().is_none_or(|lane| lane.flush(left()));
+        let logs = self.lanes.logs.as_ref().is_none_or(|lane| lane.flush(left()));
+        spans && metrics && logs
     }
 
-    /// Ends the exporter: it has `deadline` (2 s are plenty) to send what waits; the rest is counted as lost at
-    /// shutdown. Returns soon after the deadline at the latest, whatever the receiver does.
-    pub fn stop(&self, deadline: Duration) -> ExportCounters {
+    /// Ends the exporter: it reads the metrics a last time and has `deadline` (2 s are plenty) to send what waits; the
+    /// rest is counted as lost at shutdown. Returns soon after the deadline at the latest, whatever the receivers do.
+    pub fn stop(&self, deadline: Duration) -> Exported {
+        let began = self.clock.now();
+        self.lanes.read();
+        // Once is the last time.
+        *self.lanes.reader.lock() = None;
         self.stop.send_replace(Some(deadline));
-        self.shared.wake.notify_one();
-        let mut queue = self.shared.queue.lock();
-        self.shared.settled.wait_while_for(&mut queue, |queue| !queue.ended, deadline + GRACE);
-        // Ended or not: from here on nothing arrives.
-        queue.end();
-        queue.counters()
+        self.lanes.wake();
+        let left = || (deadline + GRACE).saturating_sub(self.clock.since(began));
+        Exported {
+            traces: self.lanes.spans.as_ref().map(|lane| lane.wait_for_end(left())).unwrap_or_default(),
+            metrics: self.lanes.metrics.as_ref().map(|lane| lane.wait_for_end(left())).unwrap_or_default(),
+            logs: self.lanes.logs.as_ref().map(|lane| lane.wait_for_end(left())).unwrap_or_default(),
+        }
     }
 }
 
 impl Source for Exporter {
     fn collect(&self, out: &mut Sink) {
-        self.counters().collect(out);
+        for (signal, counters) in self.counters().each() {
+            if self.sends(signal) {
+                counters.collect(signal, out);
+            }
+        }
+    }
+}
+
+impl Lanes {
+    /// Reads the metrics into their lane.
+    fn read(&self) {
+        let Some(lane) = &self.metrics else { return };
+        let groups = self.reader.lock().as_mut().map(Reader::read);
+        groups.into_iter().flatten().for_each(|group| lane.offer(group));
+    }
+
+    fn wake(&self) {
+        self.spans.iter().for_each(|lane| lane.wake());
+        self.metrics.iter().for_each(|lane| lane.wake());
+        self.logs.iter().for_each(|lane| lane.wake());
     }
 }
 
 /// Tells whoever waits that the thread is gone, whatever made it go.
-struct End(Arc<Shared>);
+struct End(Lanes);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.queue.lock().end();
-        self.0.settled.notify_all();
+        self.0.spans.iter().for_each(|lane| lane.end());
+        self.0.metrics.iter().for_each(|lane| lane.end());
+        self.0.logs.iter().for_each(|lane| lane.end());
     }
 }
 
-/// The exporter's own side.
-struct Sender {
-    shared: Arc<Shared>,
-    otlp: Otlp,
-    stopped: watch::Receiver<Option<Duration>>,
-    retry_for: Duration,
-    batch_delay: Duration,
+/// What the senders of an exporter have in common.
+struct Making<'a> {
+    settings: &'a ExportSettings,
+    stopped: &'a watch::Receiver<Option<Duration>>,
+    clock: &'a Clock,
+    tell: Arc<dyn Fn(News<'_>) + Send + Sync>,
 }
 
-impl Sender {
-    async fn run_until_stopped(&self) {
-        let mut stopped = self.stopped.clone();
-        let deadline = async move {
-            // The exporter was dropped without a deadline: there is nobody to wait for it.
-            let left = stopped.wait_for(Option::is_some).await.map_or(None, |left| *left).unwrap_or_default();
-            sleep(left).await;
-        };
-        tokio::select! {
-            () = self.run() => {}
-            () = deadline => {}
-        }
-    }
-
-    fn stopping(&self) -> bool {
-        self.stopped.borrow().is_some() || self.stopped.has_changed().is_err()
-    }
-
-    /// Spans that wait, and whether they should go at once.
-    fn due(&self) -> (usize, bool) {
-        let queue = self.shared.queue.lock();
-        let hurry = self.stopping() || queue.settled() < queue.flush_upto;
-        (queue.len(), hurry || queue.len() >= self.shared.batch_spans)
-    }
-
-    async fn run(&self) {
-        loop {
-            let (waiting, now) = self.due();
-            if waiting == 0 {
-                if self.stopping() {
-                    return;
-                }
-                self.shared.wake.notified().await;
-                continue;
-            }
-            if !now {
-                let fills = async {
-                    while !self.due().1 {
-                        self.shared.wake.notified().await;
-                    }
-                };
-                // Full or not, after the delay it goes.
-                let _ = timeout(self.batch_delay, fills).await;
-            }
-            loop {
-                let batch = self.shared.queue.lock().take(self.shared.batch_spans);
-                if batch.is_empty() {
-                    break;
-                }
-                let result = timeout(self.retry_for, self.deliver(batch)).await;
-                self.shared.queue.lock().settle(result.unwrap_or(Err(DropCause::Unreachable)));
-                self.shared.settled.notify_all();
-            }
-        }
-    }
-
-    /// Sends a batch until it arrives or is refused. The caller bounds the time.
-    async fn deliver(&self, batch: Vec<SpanData>) -> Result<(), DropCause> {
-        let mut pause = PAUSE;
-        loop {
-            // The transport takes the batch for good, so it gets a copy: texts and names in it are shared.
-            let Err(error) = self.otlp.export(batch.clone()).await else { return Ok(()) };
-            let again = worth_another_try(&error);
-            self.shared.queue.lock().failed(error.to_string());
-            if !again {
-                return Err(DropCause::Rejected);
-            }
-            let mut stopped = self.stopped.clone();
-            if self.stopping() {
-                sleep(PAUSE_LAST).await;
-            } else {
-                let ending = async { stopped.wait_for(Option::is_some).await.is_ok() };
-                // A stop cuts the pause short: one more try is worth more than waiting.
-                let _ = timeout(pause, ending).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
-        }
+impl Making<'_> {
+    fn sender<T>(
+        &self,
+        signal: Signal,
+        waiting: Waiting,
+        encode: fn(Vec<T>, &message::Frame) -> Vec<u8>,
+    ) -> Result<Option<Sender<T>>, InvalidExport> {
+        let Some(to) = self.settings.destination(signal) else { return Ok(None) };
+        let resource = message::resource(self.settings.resource_attributes());
+        Ok(Some(Sender {
+            lane: Arc::new(Lane::new(waiting.batch, waiting.items, waiting.bytes)),
+            transport: Transport::new(signal, to)?,
+            encode,
+            frame: message::Frame { resource, limits: self.settings.limits },
+            stopped: self.stopped.clone(),
+            delay: waiting.delay,
+            retry_for: waiting.retry_for,
+            hold: None,
+            teller: Teller {
+                signal,
+                tell: Arc::clone(&self.tell),
+                clock: self.clock.clone(),
+                failing: false,
+                told: None,
+            },
+            dice: IdSource::random(),
+        }))
     }
 }
 
-/// Whether a failure may pass: no answer, or a status that OTLP declares retryable (429, 502, 503, 504).
-///
-/// opentelemetry-otlp reports both as text only.
-fn worth_another_try(error: &OTelSdkError) -> bool {
-    match error {
-        OTelSdkError::Timeout(_) => true,
-        OTelSdkError::AlreadyShutdown => false,
-        OTelSdkError::InternalFailure(message) => match message.rsplit_once("status code: ") {
-            Some((_, status)) => matches!(status.trim(), "429" | "502" | "503" | "504"),
-            None => message.contains("network error"),
-        },
+fn lane<T>(sender: &Option<Sender<T>>) -> Option<Arc<Lane<T>>> {
+    sender.as_ref().map(|sender| Arc::clone(&sender.lane))
+}
+
+async fn run<T>(sender: Option<Sender<T>>) {
+    if let Some(sender) = sender {
+        sender.run().await;
+    }
+}
+
+async fn deadline(mut stopped: watch::Receiver<Option<Duration>>) {
+    // The exporter was dropped without a deadline: there is nobody to wait for it.
+    let left = stopped.wait_for(Option::is_some).await.map_or(None, |left| *left).unwrap_or_default();
+    sleep(left).await;
+}
+
+/// Never ends: a stop reads by itself.
+async fn read_at_intervals(lanes: Weak<Lanes>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick comes at once, when there is nothing to read yet.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if let Some(lanes) = lanes.upgrade() {
+            lanes.read();
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use crate::metrics::catalog::Metric;
 use crate::metrics::histogram::{BOUNDS_US, Exemplar};
-use crate::metrics::{Reading, Series, Snapshot};
+use crate::metrics::snapshot::{Reading, Series, Snapshot};
 
 /// The content type of [`text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,7 +19,7 @@ pub fn text(snapshot: &Snapshot) -> String {
     write(snapshot, false)
 }
 
-/// Writes a reading out in the OpenMetrics format 1.0, with an exemplar, a trace id, for each bucket that has one.
+/// Writes a reading out in the OpenMetrics format 1.0, with an exemplar, a trace id and a span id, for each bucket that has one.
 #[must_use]
 pub fn openmetrics(snapshot: &Snapshot) -> String {
     let mut out = write(snapshot, true);
@@ -71,7 +71,9 @@ fn sample(out: &mut String, metric: &Metric, suffix: &str, series: &Series, le: 
     out.push_str(suffix);
     let mut open = '{';
     for (label, text) in metric.labels.iter().zip(&series.labels) {
-        let _ = write!(out, "{open}{label}=\"");
+        out.push(open);
+        out.extend(label.chars().map(|c| if c == '.' { '_' } else { c }));
+        out.push_str("=\"");
         open = ',';
         escape(out, text, true);
         out.push('"');
@@ -96,7 +98,8 @@ fn sample(out: &mut String, metric: &Metric, suffix: &str, series: &Series, le: 
 fn exemplar(out: &mut String, exemplar: &Exemplar) {
     let (at, ns) = (exemplar.at_unix_ns, exemplar.ns as f64 / 1e9);
     let (seconds, millis) = (at / 1_000_000_000, at / 1_000_000 % 1_000);
-    let _ = write!(out, " # {{trace_id=\"{}\"}} {ns} {seconds}.{millis:03}", exemplar.trace_id);
+    let (trace, span) = (exemplar.trace_id, exemplar.span_id);
+    let _ = write!(out, " # {{trace_id=\"{trace}\",span_id=\"{span}\"}} {ns} {seconds}.{millis:03}");
 }
 
 /// Backslash and newline, and in label values the quote.
@@ -168,7 +171,7 @@ mod tests {
             "# UNIT zerver_request_duration_seconds seconds",
             "zerver_requests_total{route=\"checkout\",status=\"200\",outcome=\"ok\"} 1",
             "zerver_request_duration_seconds_bucket{route=\"checkout\",status_class=\"2xx\",le=\"0.05\"} 1 \
-             # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.0482 1790000000.048",
+             # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\",span_id=\"b7ad6b7169203331\"} 0.0482 1790000000.048",
             "zerver_request_duration_seconds_bucket{route=\"checkout\",status_class=\"2xx\",le=\"1.0\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "no line `{line}` in\n{text}");

@@ -1,42 +1,43 @@
-//! The spans that wait to be sent: bounded by number and by bytes, drop-oldest, each one accounted for.
+//! The items of one signal that wait to be sent: bounded by number and by bytes, drop-oldest, each one accounted for.
 
 use std::collections::VecDeque;
 
-use opentelemetry_sdk::trace::SpanData;
-
 use crate::export::{DropCause, ExportCounters};
-use crate::span::estimated_bytes;
 
 /// What waits, and what became of the rest.
 #[derive(Debug)]
-pub(crate) struct Queue {
-    max_spans: usize,
+pub(crate) struct Queue<T> {
+    max_items: usize,
     max_bytes: usize,
-    waiting: VecDeque<Waiting>,
-    spans: usize,
+    waiting: VecDeque<Group<T>>,
+    items: usize,
     bytes: usize,
     under_way: (usize, usize),
     counters: ExportCounters,
-    /// Spans that a flush waits for to be settled, counted from the start.
+    /// Items that a flush waits for to be settled, counted from the start.
     pub(crate) flush_upto: u64,
     /// Nothing is taken any more.
     pub(crate) ended: bool,
 }
 
-/// The spans of one request.
+/// What was offered together and stays together: the spans of one request, one reading of all metrics.
 #[derive(Debug)]
-struct Waiting {
-    spans: Vec<SpanData>,
-    bytes: usize,
+pub(crate) struct Group<T> {
+    /// What is sent.
+    pub(crate) parts: Vec<T>,
+    /// How many items that is: for spans the parts themselves, for metrics their data points.
+    pub(crate) items: usize,
+    /// Memory it takes while it waits, by estimate.
+    pub(crate) bytes: usize,
 }
 
-impl Queue {
-    pub(crate) fn new(max_spans: usize, max_bytes: usize) -> Self {
+impl<T> Queue<T> {
+    pub(crate) fn new(max_items: usize, max_bytes: usize) -> Self {
         Self {
-            max_spans,
+            max_items,
             max_bytes,
             waiting: VecDeque::new(),
-            spans: 0,
+            items: 0,
             bytes: 0,
             under_way: (0, 0),
             counters: ExportCounters::default(),
@@ -45,46 +46,52 @@ impl Queue {
         }
     }
 
-    /// Takes a request's spans in; the oldest make room.
-    pub(crate) fn push(&mut self, spans: Vec<SpanData>) {
-        self.counters.offered += spans.len() as u64;
+    /// Takes a group in; the oldest make room.
+    pub(crate) fn push(&mut self, group: Group<T>) {
+        self.counters.offered += group.items as u64;
         if self.ended {
-            self.count_dropped(DropCause::Shutdown, spans.len());
+            self.count_dropped(DropCause::Shutdown, group.items);
             return;
         }
-        let bytes = spans.iter().map(estimated_bytes).sum();
-        self.spans += spans.len();
-        self.bytes += bytes;
-        self.waiting.push_back(Waiting { spans, bytes });
+        self.items += group.items;
+        self.bytes += group.bytes;
+        self.waiting.push_back(group);
         // What is under way takes memory too.
-        while self.spans + self.under_way.0 > self.max_spans || self.bytes + self.under_way.1 > self.max_bytes {
+        while self.items + self.under_way.0 > self.max_items || self.bytes + self.under_way.1 > self.max_bytes {
             let Some(oldest) = self.waiting.pop_front() else { break };
-            self.spans -= oldest.spans.len();
+            self.items -= oldest.items;
             self.bytes -= oldest.bytes;
-            self.count_dropped(DropCause::QueueFull, oldest.spans.len());
+            self.count_dropped(DropCause::QueueFull, oldest.items);
         }
     }
 
-    /// The next batch: whole requests, until it holds at least `spans` spans. Empty when nothing waits.
-    pub(crate) fn take(&mut self, spans: usize) -> Vec<SpanData> {
+    /// The next batch: whole groups, until it holds at least `items` items. Empty when nothing waits.
+    pub(crate) fn take(&mut self, items: usize) -> Vec<T> {
         let mut batch = Vec::new();
-        while batch.len() < spans {
+        let mut taken = 0;
+        while taken < items {
             let Some(next) = self.waiting.pop_front() else { break };
-            self.spans -= next.spans.len();
+            taken += next.items;
+            self.items -= next.items;
             self.bytes -= next.bytes;
-            self.under_way.0 += next.spans.len();
+            self.under_way.0 += next.items;
             self.under_way.1 += next.bytes;
-            batch.extend(next.spans);
+            batch.extend(next.parts);
         }
         batch
     }
 
-    /// What was under way arrived, or is given up.
-    pub(crate) fn settle(&mut self, result: Result<(), DropCause>) {
-        let (spans, _) = std::mem::take(&mut self.under_way);
+    /// What was under way arrived, but for `refused` items of it, or is given up.
+    pub(crate) fn settle(&mut self, result: Result<u64, DropCause>) {
+        let (items, _) = std::mem::take(&mut self.under_way);
         match result {
-            Ok(()) => self.counters.sent += spans as u64,
-            Err(cause) => self.count_dropped(cause, spans),
+            Ok(refused) => {
+                // Nobody can refuse more than was sent, whatever the answer says.
+                let refused = usize::try_from(refused).unwrap_or(usize::MAX).min(items);
+                self.counters.sent += (items - refused) as u64;
+                self.count_dropped(DropCause::Partial, refused);
+            }
+            Err(cause) => self.count_dropped(cause, items),
         }
     }
 
@@ -94,33 +101,39 @@ impl Queue {
         self.counters.last_error = Some(error);
     }
 
+    /// Notes what an answer said that is no failure of the attempt.
+    pub(crate) fn remarked(&mut self, remark: String, odd: bool) {
+        self.counters.odd_answers += u64::from(odd);
+        self.counters.last_error = Some(remark);
+    }
+
     /// Gives everything up that has not arrived.
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.settle(Err(DropCause::Shutdown));
         self.waiting.clear();
         self.bytes = 0;
-        let left = std::mem::take(&mut self.spans);
+        let left = std::mem::take(&mut self.items);
         self.count_dropped(DropCause::Shutdown, left);
     }
 
-    fn count_dropped(&mut self, cause: DropCause, spans: usize) {
-        self.counters.dropped[cause as usize] += spans as u64;
+    fn count_dropped(&mut self, cause: DropCause, items: usize) {
+        self.counters.dropped[cause as usize] += items as u64;
     }
 
-    /// Spans that wait, those under way left out.
+    /// Items that wait, those under way left out.
     pub(crate) fn len(&self) -> usize {
-        self.spans
+        self.items
     }
 
-    /// Spans that arrived or were given up, since the start. Spans settle in the order they came.
+    /// Items that arrived or were given up, since the start. Items settle in the order they came.
     pub(crate) fn settled(&self) -> u64 {
         self.counters.sent + self.counters.dropped_in_all()
     }
 
     pub(crate) fn counters(&self) -> ExportCounters {
         let mut counters = self.counters.clone();
-        counters.waiting = (self.spans + self.under_way.0) as u64;
+        counters.waiting = (self.items + self.under_way.0) as u64;
         counters.waiting_bytes = (self.bytes + self.under_way.1) as u64;
         counters
     }
@@ -129,46 +142,58 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampling::Reason;
-    use crate::span::{SpanSettings, spans};
 
-    fn request() -> Vec<SpanData> {
-        spans(&crate::timeline::sample(), Reason::Sampled, &SpanSettings::default())
+    const EACH: usize = 4;
+
+    fn group() -> Group<u8> {
+        Group { parts: vec![1; EACH], items: EACH, bytes: 100 }
     }
 
-    fn balanced(queue: &Queue) -> ExportCounters {
+    fn balanced(queue: &Queue<u8>) -> ExportCounters {
         let c = queue.counters();
         assert_eq!(c.offered, c.sent + c.dropped_in_all() + c.waiting, "{c:?}");
         c
     }
 
     #[test]
-    fn the_oldest_make_room_and_every_span_is_accounted_for() {
-        let each = request().len();
-        let mut queue = Queue::new(each * 3, usize::MAX);
+    fn the_oldest_make_room_and_every_item_is_accounted_for() {
+        let mut queue = Queue::new(EACH * 3, usize::MAX);
         for _ in 0..3 {
-            queue.push(request());
+            queue.push(group());
         }
-        assert_eq!(queue.take(each + 1).len(), each * 2, "requests stay whole");
+        assert_eq!(queue.take(EACH + 1).len(), EACH * 2, "groups stay whole");
         balanced(&queue);
         // Two under way, one waits: no room for a fourth beside them.
-        queue.push(request());
-        assert_eq!(balanced(&queue).dropped_for(DropCause::QueueFull), each as u64);
-        queue.settle(Ok(()));
-        assert_eq!(balanced(&queue).sent, 2 * each as u64);
-        queue.push(request());
+        queue.push(group());
+        assert_eq!(balanced(&queue).dropped_for(DropCause::QueueFull), EACH as u64);
+        queue.settle(Ok(0));
+        assert_eq!(balanced(&queue).sent, 2 * EACH as u64);
+        queue.push(group());
         queue.take(1);
         queue.end();
-        queue.push(request());
+        queue.push(group());
         let c = balanced(&queue);
-        assert_eq!((c.waiting, c.waiting_bytes, c.dropped_for(DropCause::Shutdown)), (0, 0, 3 * each as u64));
+        assert_eq!((c.waiting, c.waiting_bytes, c.dropped_for(DropCause::Shutdown)), (0, 0, 3 * EACH as u64));
     }
 
     #[test]
     fn bytes_are_a_bound_too() {
-        let mut queue = Queue::new(usize::MAX, 1);
-        queue.push(request());
-        assert_eq!(balanced(&queue).dropped_for(DropCause::QueueFull), request().len() as u64);
+        let mut queue = Queue::new(usize::MAX, 99);
+        queue.push(group());
+        assert_eq!(balanced(&queue).dropped_for(DropCause::QueueFull), EACH as u64);
         assert_eq!(balanced(&queue).waiting_bytes, 0);
+    }
+
+    #[test]
+    fn a_receiver_cannot_refuse_more_than_it_got() {
+        let mut queue = Queue::new(usize::MAX, usize::MAX);
+        for (refused, sent) in [(1, EACH as u64 - 1), (u64::MAX, 0), (0, EACH as u64)] {
+            let before = queue.counters().sent;
+            queue.push(group());
+            queue.take(1);
+            queue.settle(Ok(refused));
+            assert_eq!(balanced(&queue).sent - before, sent, "{refused} refused");
+        }
+        assert_eq!(balanced(&queue).dropped_for(DropCause::Partial), 1 + EACH as u64);
     }
 }

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::id::TraceId;
+use crate::id::{SpanId, TraceId};
 
 /// Upper bounds of the buckets that Prometheus is shown, in microseconds. They span what a gateway sees, from a cached
 /// answer to a long poll; the last bucket, `+Inf`, is implied.
@@ -30,10 +30,14 @@ pub struct Distribution {
 pub struct Exemplar {
     /// Its trace.
     pub trace_id: TraceId,
+    /// Its span.
+    pub span_id: SpanId,
     /// Its duration.
     pub ns: u64,
     /// When it ended, nanoseconds since the Unix epoch.
     pub at_unix_ns: u64,
+    /// Whether its trace was sampled, so that wherever traces are sent it can be found.
+    pub sampled: bool,
 }
 
 /// A distribution as it is shown.
@@ -41,7 +45,7 @@ pub struct Exemplar {
 pub struct Buckets {
     /// How many durations were at most as long as the bound of the same place; the last place is `+Inf`.
     pub cumulative: [u64; BOUNDS_US.len() + 1],
-    /// The latest request of each bucket, where one was noted.
+    /// One request of each bucket, where one was noted: the latest that was sampled, else the latest.
     pub exemplars: [Option<Exemplar>; BOUNDS_US.len() + 1],
     /// The sum of all durations in seconds.
     pub sum: f64,
@@ -56,10 +60,14 @@ impl Distribution {
         self.sum_ns += u128::from(ns);
     }
 
-    /// Adds one duration, and keeps its request as the example of its bucket.
+    /// Adds one duration, and keeps its request as the example of its bucket: the latest that was sampled, or where none
+    /// was the latest of all.
     pub fn record_with(&mut self, exemplar: Exemplar) {
         self.record(exemplar.ns);
-        self.exemplars.get_or_insert_default()[bucket(exemplar.ns)] = Some(exemplar);
+        let kept = &mut self.exemplars.get_or_insert_default()[bucket(exemplar.ns)];
+        if exemplar.sampled || kept.is_none_or(|kept| !kept.sampled) {
+            *kept = Some(exemplar);
+        }
     }
 
     /// The counts at each bound.
@@ -72,6 +80,34 @@ impl Distribution {
         });
         let exemplars = self.exemplars.as_deref().copied().unwrap_or_default();
         Buckets { cumulative, exemplars, sum: self.sum_ns as f64 / 1e9, count }
+    }
+}
+
+impl Buckets {
+    /// Adds what another gateway, or another time, has counted; of two exemplars the better stays, as
+    /// [`Distribution::record_with`] judges.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.cumulative.iter_mut().zip(other.cumulative) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.exemplars.iter_mut().zip(other.exemplars) {
+            *mine =
+                [*mine, theirs].into_iter().flatten().max_by_key(|exemplar| (exemplar.sampled, exemplar.at_unix_ns));
+        }
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+
+    /// Takes away what an earlier reading of the same series had counted already.
+    pub fn subtract(&mut self, earlier: &Self) {
+        for (mine, theirs) in self.cumulative.iter_mut().zip(earlier.cumulative) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        for (mine, theirs) in self.exemplars.iter_mut().zip(earlier.exemplars) {
+            *mine = mine.filter(|exemplar| Some(*exemplar) != theirs);
+        }
+        self.sum -= earlier.sum;
+        self.count = self.count.saturating_sub(earlier.count);
     }
 }
 
@@ -172,7 +208,8 @@ mod tests {
         for ns in [0, 1, 700_000, 3_000_000, 4_000_000_000] {
             distribution.record(ns);
         }
-        let exemplar = Exemplar { trace_id: TraceId(9), ns: 7_200_000_000_000, at_unix_ns: 5 };
+        let exemplar =
+            Exemplar { trace_id: TraceId(9), span_id: SpanId(7), ns: 7_200_000_000_000, at_unix_ns: 5, sampled: false };
         distribution.record_with(exemplar);
         let buckets = distribution.buckets();
         assert_eq!(
@@ -182,6 +219,16 @@ mod tests {
         assert!(buckets.cumulative.is_sorted());
         assert!((buckets.sum - 7_204.003_700_001).abs() < 1e-9);
         assert_eq!((buckets.exemplars[16], buckets.exemplars[0]), (Some(exemplar), None));
+    }
+
+    #[test]
+    fn a_sampled_example_makes_way_for_sampled_ones_only() {
+        let mut distribution = Distribution::default();
+        for (at_unix_ns, sampled, kept) in [(1, false, 1), (2, false, 2), (3, true, 3), (4, false, 3), (5, true, 5)] {
+            distribution.record_with(Exemplar { trace_id: TraceId(9), span_id: SpanId(7), ns: 1, at_unix_ns, sampled });
+            assert_eq!(distribution.buckets().exemplars[0].map(|exemplar| exemplar.at_unix_ns), Some(kept));
+        }
+        assert_eq!(distribution.buckets().count, 5);
     }
 
     #[test]

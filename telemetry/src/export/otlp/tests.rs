@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 
 use super::*;
-use crate::clock::Clock;
+use crate::export::settings::{Destination, Protocol, Readings};
+use crate::export::{DropCause, ExportCounters};
 use crate::sampling::Reason;
 use crate::span::{SpanSettings, spans};
 
@@ -14,8 +15,9 @@ fn request() -> Vec<SpanData> {
 }
 
 fn settings(listener: &TcpListener) -> ExportSettings {
-    let address = listener.local_addr().expect("it is bound");
-    ExportSettings { endpoint: format!("http://{address}/v1/traces"), ..ExportSettings::default() }
+    let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let to = Destination::at(Signal::Traces, Protocol::Http, &base);
+    ExportSettings { traces: Some(to), ..ExportSettings::default() }
 }
 
 fn bind() -> TcpListener {
@@ -38,20 +40,23 @@ fn read(stream: &mut BufReader<TcpStream>) -> Option<(String, usize)> {
     Some((head, length))
 }
 
-/// A receiver that answers its requests with these statuses in order, the last one from then on.
-fn receiver(statuses: &'static [u16]) -> (TcpListener, mpsc::Receiver<(String, usize)>) {
+/// A receiver that answers its requests like this in order, the last one from then on: a status with what belongs to
+/// its head, and a body.
+fn receiver(answers: &'static [(&str, &[u8])]) -> (TcpListener, mpsc::Receiver<(String, usize)>) {
     let listener = bind();
     let accepting = listener.try_clone().expect("a listener can be shared");
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
-        let mut statuses = statuses.iter().copied();
-        let mut last = 200;
+        let mut answers = answers.iter().copied();
+        let mut last = ("200 OK", &b""[..]);
         for stream in accepting.incoming().map_while(Result::ok) {
             let mut stream = BufReader::new(stream);
             while let Some(request) = read(&mut stream) {
-                last = statuses.next().unwrap_or(last);
-                let answer = format!("HTTP/1.1 {last} X\r\ncontent-length: 0\r\n\r\n");
-                if stream.get_mut().write_all(answer.as_bytes()).is_err() || tell.send(request).is_err() {
+                last = answers.next().unwrap_or(last);
+                let mut answer =
+                    format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n\r\n", last.0, last.1.len()).into_bytes();
+                answer.extend(last.1);
+                if stream.get_mut().write_all(&answer).is_err() || tell.send(request).is_err() {
                     break;
                 }
             }
@@ -60,36 +65,40 @@ fn receiver(statuses: &'static [u16]) -> (TcpListener, mpsc::Receiver<(String, u
     (listener, told)
 }
 
+const OK: (&str, &[u8]) = ("200 OK", b"");
+const BUSY: (&str, &[u8]) = ("503 Busy", b"");
+
 fn balanced(counters: &ExportCounters) {
     assert_eq!(counters.offered, counters.sent + counters.dropped_in_all() + counters.waiting, "{counters:?}");
 }
 
 #[test]
 fn spans_arrive_and_are_counted() {
-    let (listener, told) = receiver(&[200]);
+    let (listener, told) = receiver(&[OK]);
     let mut settings = settings(&listener);
-    settings.headers.insert("x-key".into(), "secret".into());
+    let to = settings.traces.as_mut().expect("spans are sent");
+    to.headers.insert("x-key".into(), "secret".into());
     let exporter = Exporter::start(&settings).expect("it starts");
     exporter.offer(request());
     assert!(exporter.flush(Duration::from_secs(20)));
     let (head, length) = told.recv().expect("a request arrived");
     assert!(head.starts_with("POST /v1/traces ") && head.contains("x-key: secret"), "{head}");
     assert!(head.contains("content-type: application/x-protobuf") && length > 500, "{head}");
-    let counters = exporter.stop(Duration::from_secs(2));
+    let counters = exporter.stop(Duration::from_secs(2)).traces;
     assert_eq!((counters.sent, counters.waiting, counters.failures), (request().len() as u64, 0, 0));
     exporter.offer(request());
-    assert_eq!(exporter.counters().dropped_for(DropCause::Shutdown), request().len() as u64);
+    assert_eq!(exporter.counters().traces.dropped_for(DropCause::Shutdown), request().len() as u64);
 }
 
 #[test]
 fn a_refused_batch_is_not_tried_again() {
-    let (listener, _told) = receiver(&[400, 200]);
+    let (listener, _told) = receiver(&[("400 Bad Request", b""), OK]);
     let exporter = Exporter::start(&settings(&listener)).expect("it starts");
     exporter.offer(request());
     assert!(exporter.flush(Duration::from_secs(20)));
     exporter.offer(request());
     assert!(exporter.flush(Duration::from_secs(20)));
-    let counters = exporter.counters();
+    let counters = exporter.counters().traces;
     let each = request().len() as u64;
     assert_eq!((counters.dropped_for(DropCause::Rejected), counters.sent, counters.failures), (each, each, 1));
     assert!(counters.last_error.as_deref().is_some_and(|error| error.contains("400")), "{counters:?}");
@@ -97,25 +106,61 @@ fn a_refused_batch_is_not_tried_again() {
 
 #[test]
 fn a_busy_receiver_gets_the_batch_again() {
-    // The transport tries four times by itself; the fifth is ours.
-    let (listener, told) = receiver(&[503, 503, 503, 503, 200]);
+    let (listener, told) = receiver(&[BUSY, BUSY, OK]);
     let exporter = Exporter::start(&settings(&listener)).expect("it starts");
     exporter.offer(request());
     assert!(exporter.flush(Duration::from_secs(30)));
-    let counters = exporter.counters();
-    assert_eq!((counters.sent, counters.failures, counters.dropped_in_all()), (request().len() as u64, 1, 0));
-    assert_eq!(told.iter().take(5).count(), 5);
+    let counters = exporter.counters().traces;
+    assert_eq!((counters.sent, counters.failures, counters.dropped_in_all()), (request().len() as u64, 2, 0));
+    let lengths: Vec<usize> = told.iter().take(3).map(|(_, length)| length).collect();
+    assert!(lengths[0] > 0 && lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_gets_it() {
+    let clock = Clock::real();
+    let (listener, _told) = receiver(&[("429 Slow Down\r\nretry-after: 1", b""), OK]);
+    let exporter = Exporter::start(&settings(&listener)).expect("it starts");
+    let before = clock.now();
+    exporter.offer(request());
+    assert!(exporter.flush(Duration::from_secs(30)));
+    // Our own first pause would have been over in a third of that.
+    assert!(clock.since(before) >= Duration::from_secs(1), "{:?}", clock.since(before));
+    assert_eq!(exporter.counters().traces.sent, request().len() as u64);
+}
+
+#[test]
+fn a_receiver_that_lies_changes_no_sum() {
+    // It refuses two spans; then more than there are; then it talks of something else; then it talks without end.
+    let (listener, _told) = receiver(&[
+        ("200 OK", b"\x0a\x02\x08\x02"),
+        ("200 OK", b"\x0a\x04\x08\xff\xff\x03"),
+        ("200 OK\r\ncontent-type: text/html", b"<html>Welcome!</html>"),
+        ("200 OK", &[b'x'; 200_000]),
+        OK,
+    ]);
+    let exporter = Exporter::start(&settings(&listener)).expect("it starts");
+    for _ in 0..5 {
+        exporter.offer(request());
+        assert!(exporter.flush(Duration::from_secs(20)));
+    }
+    let counters = exporter.counters().traces;
+    balanced(&counters);
+    let each = request().len() as u64;
+    assert_eq!((counters.dropped_for(DropCause::Partial), counters.sent), (2 + each, 4 * each - 2));
+    assert_eq!((counters.odd_answers, counters.failures), (2, 0), "{counters:?}");
 }
 
 #[test]
 fn a_receiver_that_is_away_costs_its_time_and_no_more() {
     let listener = bind();
-    let settings = ExportSettings { retry_for: Duration::from_millis(300), ..settings(&listener) };
+    let spans = Waiting { retry_for: Duration::from_millis(300), ..Waiting::default() };
+    let settings = ExportSettings { spans, ..settings(&listener) };
     drop(listener);
     let exporter = Exporter::start(&settings).expect("it starts");
     exporter.offer(request());
     assert!(exporter.flush(Duration::from_secs(20)));
-    let counters = exporter.counters();
+    let counters = exporter.counters().traces;
     assert_eq!(counters.dropped_for(DropCause::Unreachable), request().len() as u64);
     balanced(&counters);
 }
@@ -133,7 +178,7 @@ fn the_end_keeps_its_deadline_whatever_the_receiver_does() {
             exporter.offer(request());
         }
         let before = clock.now();
-        let counters = exporter.stop(Duration::from_millis(300));
+        let counters = exporter.stop(Duration::from_millis(300)).traces;
         assert!(clock.since(before) < Duration::from_secs(2), "{:?}", clock.since(before));
         assert_eq!(counters.dropped_for(DropCause::Shutdown), 200 * request().len() as u64, "{counters:?}");
         balanced(&counters);
@@ -141,17 +186,61 @@ fn the_end_keeps_its_deadline_whatever_the_receiver_does() {
 }
 
 #[test]
+fn metrics_are_read_at_intervals_at_a_flush_and_at_the_end() {
+    let (listener, told) = receiver(&[OK]);
+    let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let readings = Readings { interval: Duration::from_millis(20), ..Readings::default() };
+    let metrics = Some(Destination::at(Signal::Metrics, Protocol::Http, &base));
+    let exporter = Exporter::start(&ExportSettings { metrics, readings, ..ExportSettings::default() });
+    let exporter = exporter.expect("it starts");
+    // Nothing is watched yet, and spans go nowhere.
+    exporter.offer(request());
+    assert!(exporter.flush(Duration::from_secs(20)) && !exporter.sends(Signal::Traces));
+    assert_eq!(exporter.counters(), Exported::default());
+    let metrics = Arc::new(Metrics::new());
+    metrics.register(Arc::new(exporter.clone()));
+    metrics.observe(&crate::timeline::sample());
+    exporter.watch(&metrics);
+    for _ in 0..3 {
+        let (head, length) = told.recv().expect("a reading arrived");
+        assert!(head.starts_with("POST /v1/metrics ") && length > 1_000, "{head}");
+    }
+    let before = exporter.counters().metrics.offered;
+    let after = exporter.stop(Duration::from_secs(20)).metrics;
+    balanced(&after);
+    assert!(after.offered > before && after.sent == after.offered, "{before} {after:?}");
+    assert_eq!(exporter.stop(Duration::ZERO).metrics, after, "it ends once");
+}
+
+#[test]
+fn log_records_go_their_own_way() {
+    let (listener, told) = receiver(&[OK]);
+    let hanging = bind();
+    let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let logs = Some(Destination::at(Signal::Logs, Protocol::Http, &base));
+    let exporter = Exporter::start(&ExportSettings { logs, ..settings(&hanging) }).expect("it starts");
+    // The spans' receiver hangs, which is nothing to the log records.
+    exporter.offer(request());
+    exporter.offer_logs(vec![("zerver::reload".into(), LogRecord::default()); 3]);
+    assert!(told.recv().is_ok_and(|(head, _)| head.starts_with("POST /v1/logs ")));
+    let stopped = exporter.stop(Duration::from_millis(50));
+    assert_eq!((stopped.logs.sent, stopped.logs.dropped_in_all()), (3, 0));
+    assert_eq!(stopped.traces.dropped_for(DropCause::Shutdown), request().len() as u64);
+}
+
+#[test]
 fn while_the_receiver_hangs_the_newest_spans_stay() {
     let hanging = bind();
     let each = request().len();
-    let settings = ExportSettings { queue_spans: each * 10, batch_spans: each, ..settings(&hanging) };
+    let spans = Waiting { items: each * 10, batch: each, ..Waiting::default() };
+    let settings = ExportSettings { spans, ..settings(&hanging) };
     let exporter = Exporter::start(&settings).expect("it starts");
     for _ in 0..100 {
         exporter.offer(request());
     }
-    let counters = exporter.counters();
+    let counters = exporter.counters().traces;
     balanced(&counters);
     assert_eq!(counters.waiting, 10 * each as u64);
     assert_eq!(counters.dropped_for(DropCause::QueueFull), 90 * each as u64);
-    balanced(&exporter.stop(Duration::ZERO));
+    balanced(&exporter.stop(Duration::ZERO).traces);
 }
