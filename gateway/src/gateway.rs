@@ -11,7 +11,7 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings, Stopped};
 use zerver_telemetry::exemplars::RetentionSettings;
 use zerver_telemetry::export::otlp::Exporter;
-use zerver_telemetry::export::{DropCause, Exported, InvalidExport, News};
+use zerver_telemetry::export::{DropCause, Exported, InvalidExport, News, Signal};
 use zerver_telemetry::id::IdSource;
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Names;
@@ -134,9 +134,12 @@ impl Gateway {
         recorder.redact_by(Arc::clone(&plan.redaction));
         let metrics = Arc::new(Metrics::new());
         metrics.register(logging.counts() as _);
+        let exporter = exporter(&plan)?;
+        if let Some(exporter) = exporter.as_ref().filter(|exporter| exporter.sends(Signal::Logs)) {
+            logging.beside(Arc::new(exporter.clone()));
+        }
         let follow = logging.follow(&plan.document, None, &plan.redaction);
         follow.map_err(|problems| problems.into_iter().next().expect("there is one where it failed"))?;
-        let exporter = exporter(&plan)?;
         let settings = CollectorSettings {
             retention: retention(plan.document.telemetry.keep),
             rules: plan.rules(),

@@ -162,7 +162,7 @@ impl Logging {
     }
 
     /// From the next [`Logging::follow`] on `sink` gets what is logged too: what the program says, and the requests that
-    /// `access_log.only` chooses, all of them where there is no access log.
+    /// `access_log.only` chooses, where there is an access log.
     pub fn beside(&self, sink: Arc<dyn Sink>) {
         self.beside.lock().push(sink);
     }
@@ -258,9 +258,10 @@ impl Logging {
     }
 
     fn access_to(&self, page: &Document, anew: bool) -> Result<(), CannotOpen> {
-        let mut sinks = self.beside.lock().clone();
+        let mut sinks = Vec::new();
         let access = page.access_log.clone().unwrap_or_default();
         if page.access_log.is_some() {
+            sinks.clone_from(&self.beside.lock());
             sinks.push(Arc::new(self.writer(page, &Target::parse(&access.to), "access", anew)?));
         }
         let mut choice = self.choice.write();

@@ -4,6 +4,7 @@
 //! cause, waiting, or under way.
 
 pub mod prometheus;
+pub mod variables;
 pub mod settings;
 mod queue;
 pub mod otlp;

@@ -8,15 +8,14 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::common::v1::AnyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyOf;
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::{Collector, CollectorSettings};
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
-use zerver_telemetry::export::otlp::{Exporter, LogRecord};
+use zerver_telemetry::export::otlp::Exporter;
 use zerver_telemetry::export::settings::{Compression, Destination, ExportSettings, Protocol};
 use zerver_telemetry::export::{DropCause, Signal};
 use zerver_telemetry::id::{SpanId, TraceContext};
+use zerver_telemetry::logs::{Entry, Record, Severity, Sink};
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Name;
 use zerver_telemetry::recorder::{Opening, Recorder};
@@ -150,11 +149,17 @@ fn a_real_collector_reads_log_records_over_both_protocols() {
         let said = format!("the configuration was reloaded over {protocol:?}");
         let logs = Some(Destination::at(Signal::Logs, protocol, &format!("http://{address}")));
         let exporter = Exporter::start(&ExportSettings { logs, ..ExportSettings::default() }).expect("it starts");
-        let body = Some(AnyValue { value: Some(AnyOf::StringValue(said.clone())) });
-        let trace_id = u128::from_str_radix(TRACE, 16).expect("hexadecimal digits").to_be_bytes().to_vec();
-        let record =
-            LogRecord { body, trace_id, severity_text: "INFO".into(), severity_number: 9, ..LogRecord::default() };
-        exporter.offer_logs(vec![("zerver::reload".into(), record)]);
+        let record = Record {
+            unix_ns: 1_790_000_000_000_000_000,
+            severity: Severity::Info,
+            scope: "zerver::reload".into(),
+            body: said.clone(),
+            attributes: Vec::new(),
+            trace_id: Some(TRACE.parse().expect("hexadecimal digits")),
+            span_id: None,
+            request_id: None,
+        };
+        Sink::offer(&exporter, Entry::Record(Box::new(record)));
         assert!(exporter.flush(Duration::from_secs(60)), "{:?}", exporter.counters());
         assert_eq!(exporter.counters().logs.sent, 1, "{:?}", exporter.counters());
         let mut read = next(&lines);

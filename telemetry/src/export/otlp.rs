@@ -9,7 +9,6 @@ mod transport;
 mod lane;
 mod reading;
 
-use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
-use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -29,13 +27,9 @@ use crate::export::queue::Group;
 use crate::export::settings::{ExportSettings, Waiting};
 use crate::export::{Exported, InvalidExport, News, Signal};
 use crate::id::IdSource;
+use crate::logs::{Entry, Sink as LogSink};
 use crate::metrics::{Metrics, Sink, Source};
 use crate::span::estimated_bytes;
-
-pub use opentelemetry_proto::tonic::logs::v1::LogRecord;
-
-/// A log record and who said it: the instrumentation scope, such as a module's path.
-pub type Scoped = (Cow<'static, str>, LogRecord);
 
 /// How much longer than its deadline an ending exporter is waited for before it is left behind.
 const GRACE: Duration = Duration::from_millis(500);
@@ -56,7 +50,7 @@ pub struct Exporter {
 struct Lanes {
     spans: Option<Arc<Lane<SpanData>>>,
     metrics: Option<Arc<Lane<Metric>>>,
-    logs: Option<Arc<Lane<Scoped>>>,
+    logs: Option<Arc<Lane<Entry>>>,
     reader: Mutex<Option<Reader>>,
 }
 
@@ -146,15 +140,6 @@ impl Exporter {
         }
     }
 
-    /// Hands over log records, as [`Exporter::offer`] does spans.
-    pub fn offer_logs(&self, records: Vec<Scoped>) {
-        if let Some(lane) = self.lanes.logs.as_ref().filter(|_| !records.is_empty()) {
-            // In memory a record takes about twice its size on the wire: each text is a piece of its own.
-            let bytes = records.iter().map(|(_, record)| size_of::<Scoped>() + 2 * record.encoded_len()).sum();
-            lane.offer(Group { items: records.len(), parts: records, bytes });
-        }
-    }
-
     /// Whether a signal is sent; what is offered of another goes nowhere and is not counted.
     #[must_use]
     pub fn sends(&self, signal: Signal) -> bool {
@@ -201,6 +186,16 @@ impl Exporter {
             traces: self.lanes.spans.as_ref().map(|lane| lane.wait_for_end(left())).unwrap_or_default(),
             metrics: self.lanes.metrics.as_ref().map(|lane| lane.wait_for_end(left())).unwrap_or_default(),
             logs: self.lanes.logs.as_ref().map(|lane| lane.wait_for_end(left())).unwrap_or_default(),
+        }
+    }
+}
+
+/// Takes what is logged, as [`Exporter::offer`] takes spans; records are made of it on the exporter's thread.
+impl LogSink for Exporter {
+    fn offer(&self, entry: Entry) {
+        if let Some(lane) = &self.lanes.logs {
+            let items = usize::try_from(entry.lines()).unwrap_or(usize::MAX);
+            lane.offer(Group { items, bytes: entry.bytes(), parts: vec![entry] });
         }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::export::variables::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT;
+
 use crate::export::{InvalidExport, Signal};
 
 /// What an exporter sends, where to, and what it keeps meanwhile.
@@ -81,7 +83,7 @@ impl Destination {
             endpoint,
             protocol,
             headers: BTreeMap::new(),
-            timeout: Duration::from_secs(10),
+            timeout: OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT,
             compression: Compression::None,
             tls: Tls::default(),
         }

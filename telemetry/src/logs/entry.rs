@@ -65,7 +65,7 @@ impl Entry {
     }
 
     /// How many lines it is.
-    pub(super) fn lines(&self) -> u64 {
+    pub(crate) fn lines(&self) -> u64 {
         match self {
             Self::Record(_) | Self::Request(_) => 1,
             Self::Steps(timeline) => steps::count(timeline),
@@ -73,7 +73,7 @@ impl Entry {
     }
 
     /// Memory that it takes while it waits, by estimate.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Record(record) => record.bytes(),
             Self::Request(timeline) | Self::Steps(timeline) => timeline.nodes.len() * NODE_BYTES,

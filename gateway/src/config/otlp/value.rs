@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use zerver_telemetry::export::variables as otlp;
+
 use super::{OtlpCompression, OtlpProtocol};
 use crate::config::placed::Placed;
 use crate::config::secret::Secret;
 
 pub(super) fn protocol(text: &str) -> Result<OtlpProtocol, String> {
     match text {
-        "grpc" => Ok(OtlpProtocol::Grpc),
-        "http/protobuf" => Ok(OtlpProtocol::Http),
+        otlp::OTEL_EXPORTER_OTLP_PROTOCOL_GRPC => Ok(OtlpProtocol::Grpc),
+        otlp::OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF => Ok(OtlpProtocol::Http),
         "http/json" => Err("is not spoken; every collector that takes JSON takes protobuf".into()),
         _ => Err("is no protocol of OTLP".into()),
     }

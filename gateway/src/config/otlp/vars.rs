@@ -3,6 +3,8 @@
 //! Sources: "OpenTelemetry environment variable specification", "OpenTelemetry protocol exporter", "Metrics exporter -
 //! OTLP" (specification 1.50). An empty value is no value.
 
+use zerver_telemetry::export::variables as otlp;
+
 use super::value::{compression, exporter, headers, pairs, protocol};
 use super::{OtlpExemplars, OtlpTemporality};
 use crate::config::document::Document;
@@ -14,7 +16,7 @@ type Set = Result<(), String>;
 /// Those that hold for every signal, in the order of their application.
 pub const GENERAL: &[Variable] = &[
     variable(
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        otlp::OTEL_EXPORTER_OTLP_ENDPOINT,
         "a URL",
         "http://127.0.0.1:4318, for gRPC http://127.0.0.1:4317",
         "the collector's address; setting it switches sending on",
@@ -24,20 +26,20 @@ pub const GENERAL: &[Variable] = &[
             Ok(())
         },
     ),
-    variable("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc or http/protobuf", "http/protobuf", PROTOCOL, |page, text| {
+    variable(otlp::OTEL_EXPORTER_OTLP_PROTOCOL, "grpc or http/protobuf", "http/protobuf", PROTOCOL, |page, text| {
         page.telemetry.otlp.protocol = protocol(text)?;
         Ok(())
     }),
-    variable("OTEL_EXPORTER_OTLP_HEADERS", "key=value,key=value", "none", HEADERS, |page, text| {
+    variable(otlp::OTEL_EXPORTER_OTLP_HEADERS, "key=value,key=value", "none", HEADERS, |page, text| {
         page.telemetry.otlp.headers = headers(text)?;
         Ok(())
     })
     .hidden(),
-    variable("OTEL_EXPORTER_OTLP_TIMEOUT", "milliseconds", "10000", TIMEOUT, |page, text| {
+    variable(otlp::OTEL_EXPORTER_OTLP_TIMEOUT, "milliseconds", "10000", TIMEOUT, |page, text| {
         page.telemetry.otlp.timeout = millis(text)?;
         Ok(())
     }),
-    variable("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip or none", "none", COMPRESSION, |page, text| {
+    variable(otlp::OTEL_EXPORTER_OTLP_COMPRESSION, "gzip or none", "none", COMPRESSION, |page, text| {
         page.telemetry.otlp.compression = compression(text)?;
         Ok(())
     }),
@@ -53,7 +55,7 @@ pub const GENERAL: &[Variable] = &[
         page.telemetry.otlp.client_key = Some(text.into());
         Ok(())
     }),
-    variable("OTEL_EXPORTER_OTLP_INSECURE", "true or false", "false", INSECURE, |page, text| {
+    variable(otlp::OTEL_EXPORTER_OTLP_INSECURE, "true or false", "false", INSECURE, |page, text| {
         page.telemetry.otlp.insecure = yes_or_no(text)?;
         Ok(())
     }),
@@ -176,7 +178,7 @@ pub const GENERAL: &[Variable] = &[
         },
     ),
     variable(
-        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        otlp::OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE,
         "cumulative or delta",
         "cumulative",
         "whether counters and histograms count from the start or from the reading before",

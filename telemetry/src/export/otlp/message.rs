@@ -16,6 +16,8 @@ use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 
 use crate::export::settings::ItemLimits;
+use crate::logs::{Entry, Record};
+use crate::timeline::Value as Noted;
 
 /// What all messages of an exporter have in common.
 #[derive(Clone, Debug)]
@@ -56,11 +58,12 @@ pub(crate) fn metrics(metrics: Vec<Metric>, frame: &Frame) -> Vec<u8> {
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
 }
 
-/// Log records, each with who said it, in their order but for that those of one scope stand together.
-pub(crate) fn logs(batch: Vec<(Cow<'static, str>, LogRecord)>, frame: &Frame) -> Vec<u8> {
+/// What was logged, in its order but for that the records of one scope stand together.
+pub(crate) fn logs(batch: Vec<Entry>, frame: &Frame) -> Vec<u8> {
     let limits = &frame.limits;
     let mut scopes: BTreeMap<Cow<'static, str>, Vec<LogRecord>> = BTreeMap::new();
-    for (scope, mut record) in batch {
+    for record in batch.iter().flat_map(Entry::records) {
+        let (scope, mut record) = log_record(record);
         record.dropped_attributes_count +=
             cut_attributes(&mut record.attributes, limits.attributes, limits.value_chars);
         scopes.entry(scope).or_default().push(record);
@@ -73,6 +76,32 @@ pub(crate) fn logs(batch: Vec<(Cow<'static, str>, LogRecord)>, frame: &Frame) ->
     let resource = Some(frame.resource.clone());
     let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+}
+
+/// A record in the log data model, and its scope.
+fn log_record(record: Record) -> (Cow<'static, str>, LogRecord) {
+    let text = |text: String| AnyValue { value: Some(Value::StringValue(text)) };
+    let value = |value: Noted| match value {
+        Noted::Int(value) => Value::IntValue(value),
+        Noted::Float(value) => Value::DoubleValue(value),
+        Noted::Bool(value) => Value::BoolValue(value),
+        Noted::Text(value) => Value::StringValue(value.to_string()),
+    };
+    let mut attributes: Vec<KeyValue> =
+        record.attributes.into_iter().map(|(key, noted)| attribute(&key, value(noted))).collect();
+    attributes.extend(record.request_id.map(|id| attribute("zerver.request.id", Value::StringValue(id))));
+    let sent = LogRecord {
+        time_unix_nano: record.unix_ns,
+        observed_time_unix_nano: record.unix_ns,
+        severity_number: i32::from(record.severity.number()),
+        severity_text: record.severity.as_str().to_owned(),
+        body: Some(text(record.body)),
+        attributes,
+        trace_id: record.trace_id.map(|id| id.0.to_be_bytes().to_vec()).unwrap_or_default(),
+        span_id: record.span_id.map(|id| id.0.to_be_bytes().to_vec()).unwrap_or_default(),
+        ..LogRecord::default()
+    };
+    (record.scope, sent)
 }
 
 fn cut(mut span: Span, limits: &ItemLimits) -> Span {
@@ -113,7 +142,17 @@ fn scope() -> Option<InstrumentationScope> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use opentelemetry_http::{HttpClient, HttpError};
+    use opentelemetry_otlp::{SpanExporter, WithHttpConfig as _};
+    use opentelemetry_sdk::trace::SpanExporter as _;
+    use parking_lot::Mutex;
+
     use super::*;
+    use crate::id::{SpanId, TraceId};
+    use crate::logs::Severity;
     use crate::sampling::Reason;
     use crate::span::SpanSettings;
 
@@ -142,6 +181,30 @@ mod tests {
         assert_eq!(read(&message), expected);
     }
 
+    /// Keeps what it is to send.
+    #[derive(Clone, Debug, Default)]
+    struct Kept(Arc<Mutex<Bytes>>);
+
+    #[async_trait::async_trait]
+    impl HttpClient for Kept {
+        async fn send_bytes(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
+            *self.0.lock() = request.into_body();
+            Ok(http::Response::default())
+        }
+    }
+
+    #[test]
+    fn a_batch_is_what_the_official_exporter_sends() {
+        let kept = Kept::default();
+        let mut official = SpanExporter::builder().with_http().with_http_client(kept.clone()).build().unwrap();
+        let service = opentelemetry::KeyValue::new("service.name", "edge");
+        official.set_resource(&opentelemetry_sdk::Resource::builder_empty().with_attribute(service).build());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(official.export(batch())).unwrap();
+        let decode = |bytes: &[u8]| ExportTraceServiceRequest::decode(bytes).expect("it is a message");
+        assert_eq!(decode(&kept.0.lock()), decode(&spans(batch(), &frame())));
+    }
+
     #[test]
     fn what_is_cut_is_counted() {
         let limits = ItemLimits { attributes: 2, value_chars: Some(3), events: 1, event_attributes: 1 };
@@ -158,16 +221,27 @@ mod tests {
 
     #[test]
     fn log_records_and_metrics_have_the_same_frame() {
-        let record = |text: &str| LogRecord { severity_text: text.into(), ..LogRecord::default() };
-        let batch = [("b", "1"), ("a", "2"), ("b", "3")].map(|(scope, text)| (scope.into(), record(text)));
+        let record = |scope: &'static str, body: &str| Record {
+            unix_ns: 7,
+            severity: Severity::Warn,
+            scope: scope.into(),
+            body: body.into(),
+            attributes: vec![("n".into(), Noted::Int(3))],
+            trace_id: Some(TraceId(1)),
+            span_id: Some(SpanId(2)),
+            request_id: Some("r".into()),
+        };
+        let batch =
+            [("b", "1"), ("a", "2"), ("b", "3")].map(|(scope, body)| Entry::Record(Box::new(record(scope, body))));
         let read = ExportLogsServiceRequest::decode(&*logs(batch.into(), &frame())).expect("it is a message");
         let scopes = &read.resource_logs[0].scope_logs;
         let names: Vec<&str> = scopes.iter().flat_map(|one| &one.scope).map(|scope| &*scope.name).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(
-            (&*scopes[0].log_records, &*scopes[1].log_records),
-            (&[record("2")][..], &[record("1"), record("3")][..])
-        );
+        assert_eq!(scopes.iter().map(|one| one.log_records.len()).collect::<Vec<_>>(), [1, 2]);
+        let first = &scopes[0].log_records[0];
+        assert_eq!((first.time_unix_nano, first.severity_number, &*first.severity_text), (7, 13, "WARN"));
+        assert_eq!((first.trace_id[15], first.span_id[7], first.attributes.len()), (1, 2, 2));
+        assert_eq!(first.body, Some(AnyValue { value: Some(Value::StringValue("2".into())) }));
         let metric = Metric { name: "m".into(), ..Metric::default() };
         let message = metrics(vec![metric.clone()], &frame());
         let read = ExportMetricsServiceRequest::decode(&*message).expect("it is a message");

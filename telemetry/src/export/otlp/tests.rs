@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use super::*;
 use crate::export::settings::{Destination, Protocol, Readings};
 use crate::export::{DropCause, ExportCounters};
+use crate::logs::{Record, Severity};
 use crate::sampling::Reason;
 use crate::span::{SpanSettings, spans};
 
@@ -221,7 +222,9 @@ fn log_records_go_their_own_way() {
     let exporter = Exporter::start(&ExportSettings { logs, ..settings(&hanging) }).expect("it starts");
     // The spans' receiver hangs, which is nothing to the log records.
     exporter.offer(request());
-    exporter.offer_logs(vec![("zerver::reload".into(), LogRecord::default()); 3]);
+    for _ in 0..3 {
+        crate::logs::Sink::offer(&exporter, said());
+    }
     assert!(told.recv().is_ok_and(|(head, _)| head.starts_with("POST /v1/logs ")));
     let stopped = exporter.stop(Duration::from_millis(50));
     assert_eq!((stopped.logs.sent, stopped.logs.dropped_in_all()), (3, 0));
@@ -243,4 +246,17 @@ fn while_the_receiver_hangs_the_newest_spans_stay() {
     assert_eq!(counters.waiting, 10 * each as u64);
     assert_eq!(counters.dropped_for(DropCause::QueueFull), 90 * each as u64);
     balanced(&exporter.stop(Duration::ZERO).traces);
+}
+
+fn said() -> Entry {
+    Entry::Record(Box::new(Record {
+        unix_ns: 1,
+        severity: Severity::Info,
+        scope: "zerver::reload".into(),
+        body: "said".into(),
+        attributes: Vec::new(),
+        trace_id: None,
+        span_id: None,
+        request_id: None,
+    }))
 }
