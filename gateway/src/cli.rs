@@ -7,6 +7,7 @@ mod check;
 mod env;
 mod flows;
 mod lint;
+mod rules;
 mod graph;
 mod compare;
 mod stuck;
@@ -59,6 +60,8 @@ enum Command {
     Flows(flows::Arguments),
     /// Say what in the flows is allowed and seldom meant; 1 when a finding is an error.
     Lint(lint::Arguments),
+    /// Print rules for Prometheus: burn rates and alerts for the objectives of a configuration file, alerts for the gateway.
+    Rules(rules::Arguments),
     /// Print the graph of a flow, with what a running gateway has measured if you like.
     Graph(graph::Arguments),
     /// Open the terminal viewer on a running gateway or a capture.
@@ -89,6 +92,7 @@ pub(crate) fn main(own: Own, args: impl IntoIterator<Item = OsString>) -> ExitCo
         Command::Routes { file } => check::routes(&file, &own),
         Command::Flows(arguments) => flows::main(&arguments, &own),
         Command::Lint(arguments) => lint::main(&arguments, &own),
+        Command::Rules(arguments) => rules::main(&arguments, &own),
         Command::Graph(arguments) => graph::main(&arguments, &own),
         #[cfg(feature = "viewer")]
         Command::View(arguments) => view::main(&arguments),

@@ -8,6 +8,7 @@ pub mod flows;
 pub mod logs;
 pub mod redact;
 pub mod otlp;
+pub mod slo;
 pub mod document;
 pub mod variable;
 pub mod env;

@@ -16,6 +16,7 @@ use zerver_telemetry::id::IdSource;
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Names;
 use zerver_telemetry::recorder::{Recorder, RecorderSettings};
+use zerver_telemetry::slo::Slos;
 use zerver_telemetry::worker;
 
 use crate::admin;
@@ -145,16 +146,19 @@ impl Gateway {
             rules: plan.rules(),
             ..CollectorSettings::default()
         };
+        let slos = Slos::new(recorder.clock().clone());
+        slos.set(&plan.objectives());
+        metrics.register(Arc::clone(&slos) as _);
         let collector = Collector::start(
             recorder.clone(),
             settings,
             Arc::clone(&metrics),
             exporter,
-            vec![Box::new(logging.follower())],
+            vec![Box::new(logging.follower()), Box::new(Arc::clone(&slos))],
         )?;
         let bind = |text: &str| text.parse::<SocketAddr>().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
         let (address, admin_address) = (bind(&plan.document.listen), bind(&plan.document.admin.listen));
-        let live = Live::new(recorder, Keys::new(&names), collector, plan);
+        let live = Live::new(recorder, Keys::new(&names), collector, slos, plan);
         metrics.register(Arc::clone(&live) as _);
         for upstream in live.plan().upstreams.values() {
             upstream.keep_resolved();

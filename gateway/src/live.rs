@@ -9,6 +9,7 @@ use zerver_telemetry::exemplars::Store;
 use zerver_telemetry::metrics::{Metrics, Sink, Source, catalog};
 use zerver_telemetry::names::{Name, Names};
 use zerver_telemetry::recorder::Recorder;
+use zerver_telemetry::slo::Slos;
 
 use crate::admission::GateState;
 use crate::keys::Keys;
@@ -29,6 +30,8 @@ pub struct Live {
     pub store: Arc<Store>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// How the routes' objectives stand.
+    pub slos: Arc<Slos>,
     /// Runs that have steps to undo.
     pub undoing: Undoing,
     reloads: [AtomicU64; 2],
@@ -56,7 +59,7 @@ impl Words {
 impl Live {
     /// A gateway that serves this plan.
     #[must_use]
-    pub fn new(recorder: Recorder, keys: Keys, collector: Collector, plan: Plan) -> Arc<Self> {
+    pub fn new(recorder: Recorder, keys: Keys, collector: Collector, slos: Arc<Slos>, plan: Plan) -> Arc<Self> {
         let words = Words::new(recorder.names());
         let (store, metrics) = (Arc::clone(collector.store()), Arc::clone(collector.metrics()));
         Arc::new(Self {
@@ -66,6 +69,7 @@ impl Live {
             collector,
             store,
             metrics,
+            slos,
             undoing: Undoing::default(),
             reloads: Default::default(),
             plan: ArcSwap::from_pointee(plan),

@@ -21,6 +21,7 @@ use zerver_telemetry::names::Names;
 use zerver_telemetry::promote::{PromotionSettings, RouteThresholds};
 use zerver_telemetry::redact::Redaction;
 use zerver_telemetry::sampling::SamplingSettings;
+use zerver_telemetry::slo::Objective;
 use zerver_telemetry::span::SpanSettings;
 
 use self::listeners::{check_listeners, check_otlp, check_upstream};
@@ -177,6 +178,13 @@ impl Plan {
         };
         let sampling = SamplingSettings { head: telemetry.otlp.sample, ..SamplingSettings::default() };
         Rules { promotion, sampling, spans: SpanSettings::default() }
+    }
+
+    /// What the routes promise.
+    #[must_use]
+    pub fn objectives(&self) -> Vec<Objective> {
+        let of = |route: &document::Route| route.slo.as_ref().map(|slo| slo.objectives(&route.name));
+        self.document.routes.iter().filter_map(|route| of(route)).flatten().collect()
     }
 
     /// The routes, the most exact first.

@@ -82,6 +82,7 @@ impl Reloader {
             }
         }
         self.live.collector.apply(plan.rules());
+        self.live.slos.set(&plan.objectives());
         self.live.recorder.redact_by(Arc::clone(&plan.redaction));
         self.live.swap(plan);
         let (logging, now) = (Arc::clone(&self.logging), self.live.plan());

@@ -38,6 +38,8 @@ mod otlp;
 mod otlp_ways;
 #[path = "e2e/otlp_faults.rs"]
 mod otlp_faults;
+#[path = "e2e/dashboards.rs"]
+mod dashboards;
 #[path = "e2e/looking.rs"]
 mod looking;
 #[path = "e2e/seeing.rs"]

@@ -19,6 +19,7 @@ use crate::promote::{History, PromotionSettings, promote};
 use crate::recorder::{Recorder, RecorderCounters};
 use crate::redact::Redactor;
 use crate::sampling::{Reason, SamplingSettings, SlowHistory};
+use crate::slo::Slos;
 use crate::span::{SpanSettings, spans};
 use crate::timeline::Timeline;
 
@@ -59,6 +60,12 @@ pub trait Observer: Send {
 
     /// All that had finished was seen: a moment to write buffers out.
     fn pause(&mut self) {}
+}
+
+impl Observer for Arc<Slos> {
+    fn timeline(&mut self, timeline: &Arc<Timeline>, _: Option<Reason>) {
+        self.observe(timeline);
+    }
 }
 
 /// The collector of one gateway.

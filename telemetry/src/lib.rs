@@ -23,6 +23,7 @@ pub mod span;
 pub mod sampling;
 pub mod exemplars;
 pub mod metrics;
+pub mod slo;
 pub mod export;
 pub mod collector;
 pub mod logs;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use zerver_telemetry::explain::{self, Cohorts};
 use zerver_telemetry::export::prometheus;
 use zerver_telemetry::id::TraceId;
+use zerver_telemetry::slo::Standing;
 use zerver_telemetry::timeline::FORMAT_VERSION;
 
 use crate::admin::answer::{Reply, error, json};
@@ -44,6 +45,7 @@ pub const PAGES: &[(&str, &str, &str)] = &[
     ("GET", "/in-flight", "requests that have not ended, the oldest first"),
     ("GET", "/upstreams", "upstreams: limits, queues, retry budgets and peers"),
     ("GET", "/limits", "every concurrency limit with its queue: those of upstreams and those of routes"),
+    ("GET", "/slo", "the routes' objectives, what has counted for them, and how fast their budgets burn"),
     ("GET", "/rate-limits", "rate limits and how many keys they hold"),
     ("GET", "/routes", "the routes in their order of precedence"),
     ("GET", "/flows", "the flows with their graphs"),
@@ -128,6 +130,7 @@ impl Pages {
                 let of_upstreams = plan.upstreams.values().map(|upstream| upstream.gate.state());
                 json(&of_upstreams.chain(plan.gates.values().map(|gate| gate.state())).collect::<Vec<_>>())
             }
+            "/slo" => json(&live.slos.standings().iter().map(Standing::to_json).collect::<Vec<_>>()),
             "/rate-limits" => json(&live.plan().rate_limits.values().map(|limit| limit.state()).collect::<Vec<_>>()),
             "/routes" => json(&live.plan().route_list()),
             "/flows" => {

@@ -15,6 +15,7 @@ use super::logs::{AccessLog, Log};
 use super::otlp::Otlp;
 use super::placed::Placed;
 use super::redact::Redact;
+use super::slo::Slo;
 use crate::admission;
 use crate::rate::RateSettings;
 use crate::upstream::breaker;
@@ -305,6 +306,9 @@ pub struct Route {
     /// Thresholds of its own.
     #[serde(default)]
     pub promote: Promote,
+    /// What it promises: objectives with their burn rates and alerts.
+    #[serde(default)]
+    pub slo: Option<Slo>,
 }
 
 /// Thresholds of a route, where they differ from the gateway's.

@@ -49,6 +49,9 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
                     .help("a route's name is its name in timelines and metrics: rename one"),
             );
         }
+        if let Some(slo) = &page.slo {
+            slo.check(&page.name, problems);
+        }
         let conditions = conditions(&page.matches, problems);
         let route = Route {
             id: names.intern(&page.name),

@@ -113,6 +113,12 @@ catalog! {
         "Requests that ended.";
     REFUSED Counter None "zerver.refused" "zerver_refused_total" ["route", "reason"]
         "Requests that the gateway refused: rate limit, overload, authentication.";
+    SLO_OBJECTIVE Peak Ratio "zerver.slo.objective" "zerver_slo_objective_ratio" ["route", "slo"]
+        "The share of a route's requests that is to be good, by objective.";
+    SLO_EVENTS Counter None "zerver.slo.events" "zerver_slo_events_total" ["route", "slo", "result"]
+        "Requests that count for an objective, good or bad.";
+    SLO_BURN Peak None "zerver.slo.burn_rate" "zerver_slo_burn_rate" ["route", "slo", "window"]
+        "How many times faster than allowed an objective's budget is used, by window.";
     IN_FLIGHT Gauge None "zerver.requests_in_flight" "zerver_requests_in_flight" []
         "Requests that have not ended.";
     // What other systems do.
