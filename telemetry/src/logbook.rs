@@ -1,10 +1,12 @@
 //! The logbook of one request: a bounded, pooled list of fixed-size records that moves with the request.
 //!
-//! A record is four words, written with relaxed stores after its place was reserved with one atomic add, so the tasks
-//! of a request may write side by side without a lock. A logbook is read only after it was handed over.
+//! A record is four words, written after its place was reserved with one atomic add, so the tasks of a request may write
+//! side by side without a lock. The head of a record is written last: whoever reads while a late task still writes finds
+//! whole records or none.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::clock::Ticks;
 use crate::event::{Cause, Event, NodeId, Words};
@@ -12,6 +14,8 @@ use crate::names::Name;
 
 /// Records in one chunk: 4 KiB, enough for a flow of four steps and six effects without a second one.
 const CHUNK_RECORDS: usize = 128;
+/// The word of a record that says what it is.
+const HEAD: usize = 1;
 /// Chunks in a logbook; all but the first are made when first needed and stay with the pooled logbook.
 const CHUNKS: usize = 8;
 /// The most records one request can write: 32 KiB.
@@ -80,6 +84,11 @@ impl Logbook {
 
     /// Makes a used logbook fit for the next request. The caller holds the only reference.
     pub(crate) fn reset(&mut self) {
+        for place in 0..self.len() {
+            if let Some(chunk) = self.chunks[place / CHUNK_RECORDS].get_mut() {
+                *chunk[place % CHUNK_RECORDS][HEAD].get_mut() = 0;
+            }
+        }
         *self.nodes.get_mut() = 0;
         *self.len.get_mut() = 0;
         *self.lost.get_mut() = 0;
@@ -114,9 +123,11 @@ impl Logbook {
             return;
         }
         let record = &self.chunk(place / CHUNK_RECORDS)[place % CHUNK_RECORDS];
-        for (slot, word) in record.iter().zip(event.pack(at)) {
-            slot.store(word, Relaxed);
-        }
+        let [ticks, head, a, b] = event.pack(at);
+        record[0].store(ticks, Relaxed);
+        record[2].store(a, Relaxed);
+        record[3].store(b, Relaxed);
+        record[HEAD].store(head, Release);
     }
 
     /// Writes a transition, or adds it to the folded sums.
@@ -218,7 +229,9 @@ impl Logbook {
     pub(crate) fn events(&self) -> impl Iterator<Item = (Ticks, Event)> {
         (0..self.len()).filter_map(|place| {
             let record = &self.chunk(place / CHUNK_RECORDS)[place % CHUNK_RECORDS];
-            let words: Words = std::array::from_fn(|n| record[n].load(Relaxed));
+            // An empty head is no event: its place was taken, and it is not written yet.
+            let head = record[HEAD].load(Acquire);
+            let words: Words = [record[0].load(Relaxed), head, record[2].load(Relaxed), record[3].load(Relaxed)];
             Event::unpack(words)
         })
     }
@@ -264,6 +277,41 @@ mod tests {
             }
         }
         assert_eq!(folded, at - since);
+    }
+
+    /// Everything in a record follows from one number, so a mixture of two shows.
+    fn numbered(n: u16) -> (Ticks, Event) {
+        let (node, name) = (NodeId(n), Name(u32::from(n)));
+        let event = Event::State { node, cause: Cause::Io, name, woken_by: Some(node), worker: n };
+        (Ticks(u64::from(n)), event)
+    }
+
+    #[test]
+    fn who_reads_while_others_write_finds_whole_records_or_none() {
+        const WRITERS: u16 = 3;
+        let mut book = Logbook::new();
+        for round in 0..200_u16 {
+            let first = round * 300 + 1;
+            std::thread::scope(|scope| {
+                for writer in 0..WRITERS {
+                    let book = &book;
+                    scope.spawn(move || {
+                        for n in (first..first + 300).filter(|n| n % WRITERS == writer) {
+                            let (at, event) = numbered(n);
+                            book.write(at, event);
+                        }
+                    });
+                }
+                while book.events().count() < 300 {
+                    for (at, event) in book.events() {
+                        let n = u16::try_from(at.0).expect("what was written is a number");
+                        assert_eq!((at, event), numbered(n));
+                        assert!((first..first + 300).contains(&n), "{n} is of another request than {first}");
+                    }
+                }
+            });
+            book.reset();
+        }
     }
 
     #[test]
