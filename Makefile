@@ -16,7 +16,7 @@ PROFILE ?= dev
 LOCKED := $(if $(CI),--locked)
 
 # What `make check` consists of, cheapest first; .ci/run times each.
-CHECKS := fmt-check tidy typos deny clippy features doc
+CHECKS := fmt-check tidy typos deny clippy loom features doc
 
 .PHONY: help run test check bench bench-flows bench-tracer bench-proxy bench-shed fmt clean-tools needs check-parts $(CHECKS)
 
@@ -29,7 +29,7 @@ run: needs ## build and start the demo: a gateway, scripted upstreams, load (ARG
 test: needs ## run all tests, with the real servers they need (ARGS="-p zerver-flows" for some of them)
 	@tools/test $(LOCKED) $(ARGS)
 
-check: $(CHECKS) ## everything but the tests: the seven below
+check: $(CHECKS) ## everything but the tests: the eight below
 
 fmt-check: ## the code is formatted
 	@cargo fmt --all --check
@@ -46,6 +46,9 @@ deny: ## licences, duplicates, who may depend on what, security advisories
 
 clippy: needs ## lints, warnings are errors
 	@cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+loom: needs ## the interleavings of what several threads write
+	@cargo test $(LOCKED) -p zerver-telemetry --lib --features loom --quiet loom
 
 features: needs ## each crate builds with its optional features off
 	@cargo check $(LOCKED) -p zerver-flows --no-default-features

@@ -10,6 +10,7 @@ pub mod id;
 pub mod names;
 pub mod event;
 pub mod worker;
+mod sync;
 mod logbook;
 mod ring;
 mod inflight;
