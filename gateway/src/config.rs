@@ -8,6 +8,8 @@ pub mod flows;
 pub mod logs;
 pub mod redact;
 pub mod otlp;
+pub mod sampling;
+pub mod propagation;
 pub mod document;
 pub mod variable;
 pub mod env;

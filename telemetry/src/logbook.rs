@@ -3,12 +3,13 @@
 //! A record is four words, written with relaxed stores after its place was reserved with one atomic add, so the tasks
 //! of a request may write side by side without a lock. A logbook is read only after it was handed over.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::clock::Ticks;
 use crate::event::{Cause, Event, NodeId, Words};
 use crate::names::Name;
+use crate::propagation::Carried;
 
 /// Records in one chunk: 4 KiB, enough for a flow of four steps and six effects without a second one.
 const CHUNK_RECORDS: usize = 128;
@@ -22,6 +23,11 @@ const FOLD_FROM: u32 = (RECORDS / 2) as u32;
 /// most) leaves room for what others note.
 const TEXT_WORDS: usize = 192;
 
+/// The trace is sampled.
+pub(crate) const SAMPLED: u32 = 1;
+/// The last 7 bytes of its identity are random.
+pub(crate) const RANDOM: u32 = 2;
+
 type Chunk = [[AtomicU64; 4]; CHUNK_RECORDS];
 
 /// The records of one request.
@@ -30,7 +36,10 @@ pub(crate) struct Logbook {
     pub(crate) trace: [AtomicU64; 2],
     pub(crate) seed: AtomicU64,
     pub(crate) parent: AtomicU64,
-    pub(crate) sampled: AtomicU32,
+    /// The flags of the trace: [`SAMPLED`] and [`RANDOM`].
+    pub(crate) flags: AtomicU32,
+    /// What goes on to other services besides the trace; made only for requests that bring something.
+    pub(crate) carried: OnceLock<Arc<Carried>>,
     pub(crate) route: AtomicU32,
     pub(crate) flow: AtomicU32,
     pub(crate) config_version: AtomicU32,
@@ -62,7 +71,8 @@ impl Logbook {
             trace: Default::default(),
             seed: AtomicU64::new(0),
             parent: AtomicU64::new(0),
-            sampled: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
+            carried: OnceLock::new(),
             route: AtomicU32::new(0),
             flow: AtomicU32::new(0),
             config_version: AtomicU32::new(0),
@@ -85,7 +95,8 @@ impl Logbook {
         *self.lost.get_mut() = 0;
         *self.text_len.get_mut() = 0;
         *self.parent.get_mut() = 0;
-        *self.sampled.get_mut() = 0;
+        *self.flags.get_mut() = 0;
+        self.carried.take();
         *self.route.get_mut() = 0;
         *self.flow.get_mut() = 0;
         *self.fold.since.get_mut() = 0;

@@ -254,7 +254,7 @@ impl Taken {
             return error(StatusCode::CONFLICT, &format!("no flow is named `{}` any more", stuck.flow));
         };
         let recorder = &live.recorder;
-        let context = TraceContext { trace_id: stuck.trace_id, parent: None, sampled: true };
+        let context = TraceContext { random: false, ..TraceContext::begin(stuck.trace_id, true) };
         let recording = recorder.start(recorder.clock().now(), Some(context), true);
         recording.route(recording.name(ROUTE), flow.name(), plan.version);
         recording.attr_int(NodeId::ROOT, recording.name("zerver.stuck.number"), number.cast_signed());

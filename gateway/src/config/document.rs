@@ -14,7 +14,9 @@ use super::flows::FlowPage;
 use super::logs::{AccessLog, Log};
 use super::otlp::Otlp;
 use super::placed::Placed;
+use super::propagation::{self, Propagator};
 use super::redact::Redact;
+use super::sampling::{RouteSampling, Sampling};
 use crate::admission;
 use crate::rate::RateSettings;
 use crate::upstream::breaker;
@@ -152,6 +154,13 @@ pub struct Telemetry {
     pub debug_jobs: bool,
     /// Timelines kept in memory (default 20,000).
     pub keep: usize,
+    /// Which requests' spans are sent.
+    pub sampling: Sampling,
+    /// The headers that carry a trace on (default `[tracecontext, baggage]`). One that is not named is neither read nor
+    /// passed on, so it ends here.
+    pub propagators: Vec<Propagator>,
+    /// Members of requests' `baggage` to note in timelines, as attributes `zerver.baggage.<name>` (default none).
+    pub baggage: Vec<Placed<String>>,
     /// The export of spans, metrics and logs.
     pub otlp: Otlp,
 }
@@ -163,8 +172,19 @@ impl Default for Telemetry {
             promote_park: Duration::from_millis(5),
             debug_jobs: false,
             keep: 20_000,
+            sampling: Sampling::default(),
+            propagators: propagation::ALL.to_vec(),
+            baggage: Vec::new(),
             otlp: Otlp::default(),
         }
+    }
+}
+
+impl Telemetry {
+    /// The share of requests without a caller's decision that are sampled at the start.
+    #[must_use]
+    pub fn head(&self) -> f64 {
+        self.sampling.sample.as_ref().map_or(self.otlp.sample, |share| **share)
     }
 }
 
@@ -305,6 +325,9 @@ pub struct Route {
     /// Thresholds of its own.
     #[serde(default)]
     pub promote: Promote,
+    /// Sampling of its own.
+    #[serde(default)]
+    pub sampling: RouteSampling,
 }
 
 /// Thresholds of a route, where they differ from the gateway's.

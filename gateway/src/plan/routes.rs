@@ -49,6 +49,7 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
                     .help("a route's name is its name in timelines and metrics: rename one"),
             );
         }
+        page.sampling.check(problems);
         let conditions = conditions(&page.matches, problems);
         let route = Route {
             id: names.intern(&page.name),
@@ -75,6 +76,7 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
                 })
                 .collect(),
             timeout: page.timeout,
+            sample: page.sampling.settings().head,
             class: page.priority,
             tenant: tenant(page.tenant.as_ref(), known.redaction, problems),
             body_bytes: page.body_bytes,

@@ -130,7 +130,7 @@ async fn a_proxied_call_hands_its_own_span_on() {
     assert_eq!(server.attrs["network.protocol.version"], "2");
     assert_eq!(call.attrs["http.request.method"], "GET");
     assert_eq!(call.attrs["server.port"], origin.address.port().to_string());
-    assert_eq!(origin.seen()[0].headers["traceparent"], format!("00-{trace}-{}-01", call.id));
+    assert_eq!(origin.seen()[0].headers["traceparent"], format!("00-{trace}-{}-03", call.id));
     assert_eq!(origin.seen()[0].headers.get_all("traceparent").iter().count(), 1);
     // Spans are counted: what was offered is sent, waiting or dropped, and nothing was dropped.
     eventually("all spans are sent", async || {
