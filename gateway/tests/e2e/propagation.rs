@@ -62,36 +62,40 @@ fn one<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 async fn the_flag_that_leaves_is_the_decision_at_the_head() {
     let origin = origin().await;
     let gateway = Gateway::start(&page("sampling: { sample: 0 }", &origin)).await;
-    let sound = |flags: &str| format!("00-{PARENT}-{flags}");
-    // What comes in; whether that trace goes on, and with which flags.
-    let parents: [(Vec<String>, Option<&str>); 10] = [
-        (vec![sound("01")], Some("01")),
-        (vec![sound("00")], Some("00")),
-        (vec![sound("03")], Some("03")),
-        (vec![sound("02")], Some("02")),
+    // What comes in, with `T` for a trace and its span; with which flags that trace goes on, if it does.
+    let parents: [(&[&str], Option<&str>); 10] = [
+        (&["00-T-01"], Some("01")),
+        (&["00-T-00"], Some("00")),
+        (&["00-T-03"], Some("03")),
+        (&["00-T-02"], Some("02")),
         // A later version, with flags and fields that we do not know.
-        (vec![format!("01-{PARENT}-ff-more")], Some("03")),
-        (vec![], None),
-        (vec![sound("01"), sound("01")], None),
-        (vec![format!("ff-{PARENT}-01")], None),
-        (vec![format!("00-{PARENT}-01-more")], None),
-        (vec![format!("00-{}-01", PARENT.to_uppercase())], None),
+        (&["01-T-ff-more"], Some("03")),
+        (&[], None),
+        (&["00-T-01", "00-T-01"], None),
+        (&["ff-T-01"], None),
+        (&["00-T-01-more"], None),
+        (&["00-ABCD-T-01"], None),
     ];
+    let mut count = 0;
     for client in [Client::http1(), Client::http2()] {
         for (path, share) in [("/page", 0), ("/ask", 0), ("/all/page", 1), ("/all/ask", 1)] {
             for (parents, goes_on) in &parents {
-                let headers: Vec<(&str, &str)> = parents.iter().map(|text| ("traceparent", text.as_str())).collect();
+                count += 1;
+                let trace = format!("a{count:031x}");
+                let texts = parents.iter().map(|text| text.replace('T', &format!("{trace}-00f067aa0ba902b7")));
+                let texts: Vec<String> = texts.collect();
+                let headers: Vec<(&str, &str)> = texts.iter().map(|text| ("traceparent", text.as_str())).collect();
                 let (answer, got) = sent(&client, &gateway, &origin, path, &headers).await;
-                let text = one(&got, "traceparent").expect("a trace goes on").to_owned();
-                let context = TraceContext::parse(&text).expect("it is sound");
+                let text = one(&got, "traceparent").expect("a trace goes on");
+                let context = TraceContext::parse(text).expect("it is sound");
                 let timeline = gateway.timeline_of(&answer).await;
                 let call = timeline.nodes.iter().find(|node| Some(node.span_id) == context.parent).expect("the call");
                 assert_ne!(call.span_id, timeline.span_id);
                 assert_eq!((context.trace_id, context.sampled), (timeline.trace_id, timeline.sampled));
                 // A trace that begins here is random, and takes the share of its route.
                 let flags = goes_on.map_or_else(|| format!("{:02x}", 2 + share), str::to_owned);
-                assert!(text.starts_with("00-") && text.ends_with(&format!("-{flags}")), "{parents:?} {path}: {text}");
-                assert_eq!(PARENT.starts_with(&context.trace_id.to_string()), goes_on.is_some(), "{parents:?}: {text}");
+                assert!(text.starts_with("00-") && text.ends_with(&format!("-{flags}")), "{texts:?} {path}: {text}");
+                assert_eq!(context.trace_id.to_string() == trace, goes_on.is_some(), "{texts:?}: {text}");
             }
         }
     }
@@ -103,18 +107,18 @@ async fn states_and_baggage_go_on_and_chosen_members_are_noted() {
     let telemetry = "baggage: [tenant, session_token, mood]";
     let redact = "redact: { fields: [zerver.baggage.mood] }\n";
     let gateway = Gateway::start(&format!("{redact}{}", page(telemetry, &origin))).await;
-    let parent = format!("00-{PARENT}-01");
     let baggage = "tenant=shop%20one;p=1, mood=s3cret-mood,session_token=s3cret-token,bad member,other=x";
-    let headers = [
-        ("traceparent", parent.as_str()),
-        ("tracestate", "a=1 , b@vendor=2"),
-        ("tracestate", "c=3"),
-        ("baggage", baggage),
-        ("baggage", "last=1"),
-    ];
-    for client in [Client::http1(), Client::http2()] {
+    for (n, client) in [Client::http1(), Client::http2()].iter().enumerate() {
         for path in ["/page", "/ask"] {
-            let (answer, got) = sent(&client, &gateway, &origin, path, &headers).await;
+            let parent = format!("00-{n}{:031x}-00f067aa0ba902b7-01", path.len());
+            let headers = [
+                ("traceparent", parent.as_str()),
+                ("tracestate", "a=1 , b@vendor=2"),
+                ("tracestate", "c=3"),
+                ("baggage", baggage),
+                ("baggage", "last=1"),
+            ];
+            let (answer, got) = sent(client, &gateway, &origin, path, &headers).await;
             assert_eq!(one(&got, "tracestate"), Some("a=1,b@vendor=2,c=3"), "{path}");
             let expected = "tenant=shop%20one;p=1,mood=s3cret-mood,session_token=s3cret-token,other=x,last=1";
             assert_eq!(one(&got, "baggage"), Some(expected), "{path}");
@@ -136,13 +140,15 @@ async fn what_is_malformed_or_too_much_does_not_go_on() {
     let client = Client::http1();
     let parent = format!("00-{PARENT}-01");
     let many = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+    let long = format!("long={}", "x".repeat(200));
     let big = format!("a=1,big={},b=2", "x".repeat(9_000));
     for path in ["/page", "/ask"] {
         for (parent, state, expected) in [
             (parent.as_str(), many(32), Some(many(32))),
             (parent.as_str(), many(33), None),
             (parent.as_str(), "a=1,Bad=2".into(), None),
-            (parent.as_str(), format!("a=1,long={},b=2", "x".repeat(500)), Some("a=1,b=2".into())),
+            // 620 bytes: a long one goes first.
+            (parent.as_str(), format!("a=1,{0},{0},{0},b=2", long), Some(format!("a=1,{0},{0},b=2", long))),
             // Without a sound trace there is nothing that they are states of.
             ("00-bad", "a=1".into(), None),
         ] {
@@ -219,13 +225,14 @@ routes: [{{ name: next, match: {{ path: '/{{*rest}}' }}, to: {{ upstream: next }
 #[tokio::test]
 async fn sampling_changes_with_the_page() {
     let origin = Origin::start(|_| async { answer(500, "no") }).await;
+    let collector = Origin::echo().await;
     let page = |sampling: &str, own: &str| {
         format!(
-            "{HEAD}telemetry: {{ sampling: {{ {sampling} }} }}
+            "{HEAD}telemetry: {{ otlp: {{ enabled: true, endpoint: 'http://{}' }}, sampling: {{ {sampling} }} }}
 upstreams: {{ web: {{ peers: ['{}'], tries: 1 }} }}
 routes: [{{ name: web, match: {{ path: '/{{*rest}}' }}, to: {{ upstream: web }}, sampling: {{ {own} }} }}]
 ",
-            origin.address
+            collector.address, origin.address
         )
     };
     let gateway = Gateway::start(&page("sample: 0, errors: false", "")).await;
