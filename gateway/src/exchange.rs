@@ -71,7 +71,7 @@ impl Exchange {
             TraceContext::begin(trace, sampling::head(sample, trace))
         });
         let recording = recorder.start(started, Some(context), context.sampled);
-        for (what, lost) in ["zerver.tracestate.lost", "zerver.baggage.lost"].into_iter().zip(lost) {
+        for (what, lost) in ["zerver.tracestate_lost", "zerver.baggage_lost"].into_iter().zip(lost) {
             if lost > 0 {
                 recording.attr_int(NodeId::ROOT, recording.name(what), lost.into());
             }
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(attr("zerver.baggage.tenant").as_deref(), Some("shöp"));
         assert_eq!(attr("zerver.baggage.user"), Some("x".repeat(64)));
         assert_eq!(attr("zerver.baggage.absent"), None);
-        assert_eq!(attr("zerver.baggage.lost").as_deref(), Some("1"));
+        assert_eq!(attr("zerver.baggage_lost").as_deref(), Some("1"));
     }
 
     #[test]

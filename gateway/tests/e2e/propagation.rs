@@ -125,7 +125,7 @@ async fn states_and_baggage_go_on_and_chosen_members_are_noted() {
             let timeline = gateway.timeline_of(&answer).await;
             let attr = |key: &str| timeline.root().attr(key).map(ToString::to_string);
             assert_eq!(attr("zerver.baggage.tenant").as_deref(), Some("shop one"));
-            assert_eq!(attr("zerver.baggage.lost").as_deref(), Some("1"));
+            assert_eq!(attr("zerver.baggage_lost").as_deref(), Some("1"));
             let text = serde_json::to_string(&timeline).expect("it is JSON");
             assert!(!text.contains("s3cret") && attr("zerver.baggage.mood").is_some(), "{text}");
             assert!(!text.contains("zerver.baggage.other"), "{text}");
