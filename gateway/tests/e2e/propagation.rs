@@ -1,6 +1,7 @@
 //! What a request brings goes on as it should: the trace with the right flag, the states of vendors, the baggage.
 
 use http::HeaderMap;
+use zerver_telemetry::event::NodeKind;
 use zerver_telemetry::id::TraceContext;
 use zerver_telemetry::sampling;
 
@@ -220,6 +221,24 @@ routes: [{{ name: next, match: {{ path: '/{{*rest}}' }}, to: {{ upstream: next }
     }
     // Once in a hundred million runs it is not.
     assert!((2..=38).contains(&sampled), "{sampled} of 40");
+}
+
+#[tokio::test]
+async fn each_try_hands_its_own_span_on() {
+    let origin = Origin::start(|_| async { answer(503, "no") }).await;
+    let gateway = Gateway::start(&page("sampling: { sample: 1 }", &origin)).await;
+    for path in ["/page", "/ask"] {
+        let before = origin.seen().len();
+        let answer = Client::http1().get(gateway.address, path).await;
+        let timeline = gateway.timeline_of(&answer).await;
+        let calls = timeline.nodes.iter().filter(|node| node.kind == NodeKind::Effect);
+        let calls: Vec<String> = calls.map(|node| format!("00-{}-{}-03", timeline.trace_id, node.span_id)).collect();
+        let seen = origin.seen();
+        let sent: Vec<&str> =
+            seen[before..].iter().map(|seen| one(&seen.headers, "traceparent").expect("a trace goes on")).collect();
+        assert_eq!(sent, calls, "{path}");
+    }
+    assert!(origin.seen().len() > 2, "a flow's read is tried again");
 }
 
 #[tokio::test]
