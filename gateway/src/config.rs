@@ -9,6 +9,8 @@ pub mod logs;
 pub mod redact;
 pub mod otlp;
 pub mod slo;
+pub mod sampling;
+pub mod propagation;
 pub mod document;
 pub mod variable;
 pub mod env;

@@ -1,12 +1,13 @@
 //! Performs the effects of flows through the gateway's upstreams: a seat at the gate, a peer, tries while they may help.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use zerver_flows::Upload;
 use zerver_flows::adapter::{Adapter, EffectError, HttpAnswer, HttpCall, Priority, Refusal, Traced};
 use zerver_flows::policy::LONGEST_ASKED;
@@ -132,6 +133,8 @@ impl Drop for Judged<'_> {
     }
 }
 
+const TRACEPARENT: &str = "traceparent";
+
 /// The longest first pause before a retry; each further one may be twice as long.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
@@ -151,18 +154,19 @@ impl Effects {
         let mut tried: Option<Picked> = None;
         let mut node = *first;
         let mut attempt = 1;
+        let mut call = Cow::Borrowed(call);
         loop {
             let Some(peer) = upstream.pick(tried.as_deref()) else {
                 return Err(EffectError::Connect("no peer has an address".into()));
             };
-            self.note(log, node, call, &peer);
+            self.note(log, node, &call, &peer);
             if pass.is_probe() {
                 log.attr_text(node, self.keys.breaker, "probe");
             }
             let judged = Judged { pass, deadline: call.deadline, clock: log.recorder().clock() };
             let clock = log.recorder().clock();
             let left = call.deadline.map(|deadline| clock.between(clock.now(), deadline));
-            let answer = upstream.send(call, left, &peer).await;
+            let answer = upstream.send(&call, left, &peer).await;
             judged.by(&answer);
             match &answer {
                 Ok(_) => peer.connected(),
@@ -214,6 +218,10 @@ impl Effects {
             opening.after = Some(*first);
             node = log.open(at, opening);
             log.state(at, *first, Cause::Join, Name::NONE, None);
+            // What the next one calls hangs below its own span, not below that of the first try.
+            if let Some(parent) = call.to_mut().headers.get_mut(TRACEPARENT) {
+                *parent = HeaderValue::from_bytes(&log.traceparent(node)).expect("a traceparent is hex and dashes");
+            }
             tried = Some(peer);
         }
     }

@@ -12,6 +12,7 @@ use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::{Cause, NodeId, Outcome};
 use zerver_telemetry::id::TraceContext;
 use zerver_telemetry::names::Name;
+use zerver_telemetry::propagation::{Brought, Carried, Propagators, baggage};
 use zerver_telemetry::recorder::{Log, Recorder, Recording};
 use zerver_telemetry::sampling;
 
@@ -26,6 +27,8 @@ pub struct Exchange {
     /// The request's identity: the client's, when it sent a sound one, else the trace's.
     pub request_id: String,
     is_named: bool,
+    /// A caller decided whether its trace is sampled.
+    is_called: bool,
     /// Where the client is.
     pub client: SocketAddr,
     /// When the request began.
@@ -48,8 +51,8 @@ struct Ended {
 impl Exchange {
     /// Opens the exchange of a request whose first byte came at `started`.
     ///
-    /// The W3C trace context of `headers` is continued; without one a new trace begins, sampled with the probability
-    /// `sample`.
+    /// The W3C trace context of `headers` is continued; without a sound one a new trace begins, sampled when it is in the
+    /// share `sample`. What the caller wants carried on, as far as it is spoken, goes on with every call.
     #[must_use]
     pub fn open(
         recorder: &Recorder,
@@ -57,13 +60,25 @@ impl Exchange {
         started: Ticks,
         client: SocketAddr,
         headers: &HeaderMap,
+        spoken: Propagators,
         sample: f64,
     ) -> Self {
-        let context = headers
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| TraceContext::parse(text).ok());
-        let recording = recorder.start(started, context, sampling::head(sample, recorder.ids().next_u64()));
+        let Brought { context, carried, lost } =
+            Brought::read(spoken, |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes));
+        let is_called = context.is_some();
+        let context = context.unwrap_or_else(|| {
+            let trace = recorder.ids().trace_id();
+            TraceContext::begin(trace, sampling::head(sample, trace))
+        });
+        let recording = recorder.start(started, Some(context), context.sampled);
+        for (what, lost) in ["zerver.tracestate_lost", "zerver.baggage_lost"].into_iter().zip(lost) {
+            if lost > 0 {
+                recording.attr_int(NodeId::ROOT, recording.name(what), lost.into());
+            }
+        }
+        if carried != Carried::default() {
+            recording.carry(carried);
+        }
         probe.attach((*recording).clone());
         let given = headers.get(crate::reply::REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| sound(id));
         if let Some(id) = given {
@@ -72,6 +87,7 @@ impl Exchange {
         let request_id = given.map_or_else(|| recording.trace_id().to_string(), str::to_owned);
         Self {
             is_named: given.is_some(),
+            is_called,
             recording: Some(recording),
             probe,
             request_id,
@@ -90,6 +106,26 @@ impl Exchange {
     #[must_use]
     pub fn log(&self) -> &Log {
         self.recording.as_deref().expect("the recording is taken only on drop")
+    }
+
+    /// Draws again, with the share of its route; a caller's decision stays. Only before the first call is made.
+    pub fn sample(&self, share: f64) {
+        if !self.is_called {
+            let log = self.log();
+            log.set_sampled(sampling::head(share, log.trace_id()));
+        }
+    }
+
+    /// Notes members of the baggage, each under its attribute's name, in their first 64 characters.
+    pub fn note_baggage(&self, members: &[(String, Name)]) {
+        let log = self.log();
+        let Some(carried) = log.carried() else { return };
+        for (name, key) in members {
+            if let Some(value) = baggage::value(&carried.baggage, name) {
+                let end = value.char_indices().nth(64).map_or(value.len(), |(end, _)| end);
+                log.attr_text(NodeId::ROOT, *key, &value[..end]);
+            }
+        }
     }
 
     /// The identity that its client gave the request; none where it has that of its trace.
@@ -212,10 +248,15 @@ mod tests {
     use zerver_telemetry::clock::Clock;
 
     fn open(headers: &HeaderMap) -> (Recorder, Exchange) {
+        open_with(headers, Propagators::default(), 0.0)
+    }
+
+    fn open_with(headers: &HeaderMap, spoken: Propagators, sample: f64) -> (Recorder, Exchange) {
         let clock = Clock::manual();
         let recorder = Recorder::for_tests(clock.clone());
         let client = SocketAddr::from(([127, 0, 0, 1], 9));
-        let exchange = Exchange::open(&recorder, Probe::new(clock.clone()), clock.now(), client, headers, 0.0);
+        let exchange =
+            Exchange::open(&recorder, Probe::new(clock.clone()), clock.now(), client, headers, spoken, sample);
         (recorder, exchange)
     }
 
@@ -239,6 +280,53 @@ mod tests {
         let timeline = recorder.timelines().remove(0);
         assert_eq!(timeline.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert!(timeline.sampled && timeline.parent_span_id.is_some());
+    }
+
+    #[test]
+    fn a_callers_decision_stays_and_without_one_the_share_of_the_route_counts() {
+        let parent = |flags: &str| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+        for (parents, sample, route, expected) in [
+            (vec![parent("01")], 0.0, Some(0.0), true),
+            (vec![parent("00")], 1.0, Some(1.0), false),
+            (vec![parent("02")], 1.0, None, false),
+            (vec![], 0.0, Some(1.0), true),
+            (vec![], 1.0, Some(0.0), false),
+            (vec![], 1.0, None, true),
+            // Two of them, or a malformed one, decide nothing.
+            (vec![parent("00"), parent("00")], 1.0, None, true),
+            (vec![parent("zz")], 0.0, None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for text in &parents {
+                headers.append("traceparent", text.parse().unwrap());
+            }
+            let (_recorder, exchange) = open_with(&headers, Propagators::default(), sample);
+            if let Some(share) = route {
+                exchange.sample(share);
+            }
+            assert_eq!(exchange.log().sampled(), expected, "{parents:?} {sample} {route:?}");
+        }
+    }
+
+    #[test]
+    fn baggage_is_noted_where_asked_for_and_losses_are_counted() {
+        let mut headers = HeaderMap::new();
+        headers.append("baggage", format!("tenant=sh%C3%B6p, user={}", "x".repeat(80)).parse().unwrap());
+        headers.append("baggage", "not baggage".parse().unwrap());
+        headers.insert("tracestate", "a=1".parse().unwrap());
+        let (recorder, mut exchange) = open(&headers);
+        let key = |name: &str| (name.to_owned(), recorder.names().intern(&format!("zerver.baggage.{name}")));
+        exchange.note_baggage(&[key("tenant"), key("user"), key("absent")]);
+        let carried = exchange.log().carried().expect("there is baggage").clone();
+        assert_eq!((carried.tracestate.as_str(), carried.baggage.len()), ("", "tenant=sh%C3%B6p,user=".len() + 80));
+        exchange.answered(200);
+        drop(exchange);
+        let timeline = recorder.timelines().remove(0);
+        let attr = |key: &str| timeline.root().attr(key).map(ToString::to_string);
+        assert_eq!(attr("zerver.baggage.tenant").as_deref(), Some("shöp"));
+        assert_eq!(attr("zerver.baggage.user"), Some("x".repeat(64)));
+        assert_eq!(attr("zerver.baggage.absent"), None);
+        assert_eq!(attr("zerver.baggage_lost").as_deref(), Some("1"));
     }
 
     #[test]

@@ -10,6 +10,9 @@ macro_rules! keys {
             $($(#[$doc])* pub $field: Name,)*
         }
 
+        #[cfg(test)]
+        const KEYS: &[&str] = &[$($text),*];
+
         impl Keys {
             /// Interns them all.
             #[must_use]
@@ -67,4 +70,26 @@ keys! {
     client = "client",
     /// The pause before a retry.
     back_off = "back_off",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the gateway notes has its name in the registry, so that the documentation and the checks know it.
+    #[test]
+    fn every_key_is_in_the_registry() {
+        let registry = include_str!("../../telemetry/semconv/registry.yaml");
+        // What a request waits for is a value, and the peer becomes `network.peer.*`.
+        let others = ["client", "back_off", "peer"];
+        for key in KEYS.iter().filter(|key| !others.contains(key)) {
+            let key = zerver_telemetry::semconv::key(&(*key).into());
+            let stands = ["id: ", "ref: "].iter().any(|word| {
+                registry
+                    .match_indices(&format!("{word}{key}"))
+                    .any(|(at, found)| registry[at + found.len()..].starts_with(['\n', ',', ' ']))
+            });
+            assert!(stands, "{key} is not in telemetry/semconv/registry.yaml");
+        }
+    }
 }

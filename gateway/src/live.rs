@@ -88,12 +88,6 @@ impl Live {
         self.plan.store(Arc::new(plan));
     }
 
-    /// The share of new traces that are sampled.
-    #[must_use]
-    pub fn sample(&self) -> f64 {
-        self.plan.load().document.telemetry.otlp.sample
-    }
-
     /// Whether the gateway is about to stop.
     #[must_use]
     pub fn is_draining(&self) -> bool {

@@ -17,8 +17,9 @@ use zerver_flows::stuck::{Stuck, StuckRuns};
 use zerver_flows::{BoundFlow, Engine, Exposed, Flow};
 use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::Rules;
-use zerver_telemetry::names::Names;
+use zerver_telemetry::names::{Name, Names};
 use zerver_telemetry::promote::{PromotionSettings, RouteThresholds};
+use zerver_telemetry::propagation::Propagators;
 use zerver_telemetry::redact::Redaction;
 use zerver_telemetry::sampling::SamplingSettings;
 use zerver_telemetry::slo::Objective;
@@ -31,6 +32,7 @@ pub use self::served::{Route, RouteLine, Target, Tenant};
 use crate::admission::Gate;
 use crate::config::document::{self, Document};
 use crate::config::problem::{Problem, suggestion};
+use crate::config::propagation;
 use crate::effects::Effects;
 use crate::keys::Keys;
 use crate::rate::RateLimit;
@@ -59,6 +61,10 @@ pub struct Plan {
     pub redaction: Arc<Redaction>,
     /// What fingerprints of hidden tenants are made with, anew in each process: they tell nothing elsewhere.
     pub fingerprints: RandomState,
+    /// Which headers carry a trace on.
+    pub propagators: Propagators,
+    /// Members of the baggage to note, each with its attribute's name.
+    pub noted: Vec<(String, Name)>,
 }
 
 /// What a program brings to its gateway besides the page; the stock binary brings nothing.
@@ -101,6 +107,9 @@ impl Plan {
 
         check_listeners(&document, &mut problems);
         check_otlp(&document, &mut problems);
+        document.telemetry.sampling.check(&mut problems);
+        let propagators = propagation::spoken(&document.telemetry.propagators);
+        let noted = propagation::noted(&document.telemetry.baggage, names, &mut problems);
         let redaction = Arc::new(check_logs(&document, &mut problems));
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &document.upstreams {
@@ -151,7 +160,20 @@ impl Plan {
         let new = || Arc::new(StuckRuns::telling(log_stuck));
         let stuck = before.map_or_else(new, |plan| Arc::clone(plan.engine.stuck_runs()));
         let engine = Engine::with(Arc::new(effects), flows.values().cloned(), stuck);
-        Ok(Self { version, document, routes, upstreams, rate_limits, gates, flows, engine, redaction, fingerprints })
+        Ok(Self {
+            version,
+            document,
+            routes,
+            upstreams,
+            rate_limits,
+            gates,
+            flows,
+            engine,
+            redaction,
+            fingerprints,
+            propagators,
+            noted,
+        })
     }
 }
 
@@ -176,7 +198,12 @@ impl Plan {
             debug_jobs: telemetry.debug_jobs,
             ..PromotionSettings::default()
         };
-        let sampling = SamplingSettings { head: telemetry.otlp.sample, ..SamplingSettings::default() };
+        let own = |route: &document::Route| ((*route.name).clone(), route.sampling.settings());
+        let sampling = SamplingSettings {
+            head: telemetry.head(),
+            routes: self.document.routes.iter().map(|route| own(route)).collect(),
+            tail: telemetry.sampling.tail(),
+        };
         Rules { promotion, sampling, spans: SpanSettings::default() }
     }
 

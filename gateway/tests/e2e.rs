@@ -30,6 +30,8 @@ mod limits;
 mod breaker;
 #[path = "e2e/timelines.rs"]
 mod timelines;
+#[path = "e2e/propagation.rs"]
+mod propagation;
 #[path = "e2e/otlp_collector.rs"]
 mod otlp_collector;
 #[path = "e2e/otlp.rs"]

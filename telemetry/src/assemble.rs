@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::clock::{Clock, Ticks};
 use crate::event::{Cause, Event, NodeId, NodeKind, Outcome, RawValue};
 use crate::id::{SpanId, TraceId, span_id};
-use crate::logbook::Logbook;
+use crate::logbook::{Logbook, SAMPLED};
 use crate::names::{Name, Names};
 use crate::redact::Redactor;
 use crate::timeline::{Node, State, Timeline, Value};
@@ -126,7 +126,7 @@ fn until(
         trace_id: TraceId((half(0) << 64) | half(1)),
         span_id: span_id(seed, 0),
         parent_span_id: (parent != 0).then_some(SpanId(parent)),
-        sampled: book.sampled.load(Relaxed) != 0,
+        sampled: book.flags.load(Relaxed) & SAMPLED != 0,
         route: if route.is_empty() { Arc::from("(none)") } else { route },
         flow: text(Name(book.flow.load(Relaxed))),
         config_version: book.config_version.load(Relaxed),

@@ -22,6 +22,8 @@ pub struct TraceContext {
     pub parent: Option<SpanId>,
     /// The sampled flag, honoured for export.
     pub sampled: bool,
+    /// The random flag: the last 7 bytes of the trace's identity are random. It goes on as it came.
+    pub random: bool,
 }
 
 /// Why a text is not an identity or a `traceparent`.
@@ -30,13 +32,29 @@ pub struct TraceContext {
 pub struct InvalidContext(&'static str);
 
 impl TraceContext {
+    /// A new trace, whose first span is ours.
+    #[must_use]
+    pub fn begin(trace_id: TraceId, sampled: bool) -> Self {
+        Self { trace_id, parent: None, sampled, random: true }
+    }
+
+    /// What the `traceparent` fields of a request say; none where there is not exactly one, or it is malformed: then a
+    /// new trace begins, and nothing of the old one goes on. Source: W3C Trace Context, level 2, section 4.3.
+    pub fn read<'h>(fields: impl IntoIterator<Item = &'h [u8]>) -> Option<Self> {
+        let mut fields = fields.into_iter();
+        let (only, None) = (fields.next()?, fields.next()) else { return None };
+        Self::parse(std::str::from_utf8(only).ok()?).ok()
+    }
+
     /// Reads a `traceparent` value: `00-<32 hex>-<16 hex>-<2 hex>`; later versions are read by their first four fields.
+    /// Of the flags, those that level 2 knows are read.
     ///
     /// # Errors
     /// [`InvalidContext`] when a field is missing, not lower-case hex, all zero, or the version is `ff`.
-    /// Source: W3C Trace Context, section 3.2.
+    /// Source: W3C Trace Context, level 2, section 3.2.
     pub fn parse(text: &str) -> Result<Self, InvalidContext> {
-        let text = text.trim();
+        // Optional whitespace of HTTP, and no other.
+        let text = text.trim_matches([' ', '\t']);
         let mut fields = text.split('-');
         let version = fields.next().ok_or(InvalidContext("empty"))?;
         let trace = fields.next().ok_or(InvalidContext("no trace id"))?;
@@ -52,7 +70,7 @@ impl TraceContext {
         if trace_id.0 == 0 || parent.0 == 0 {
             return Err(InvalidContext("all zero"));
         }
-        Ok(Self { trace_id, parent: Some(parent), sampled: flags & 1 == 1 })
+        Ok(Self { trace_id, parent: Some(parent), sampled: flags & 1 == 1, random: flags & 2 == 2 })
     }
 }
 
@@ -72,6 +90,13 @@ fn write_hex(text: &mut [u8], bytes: &[u8]) {
         digits[0] = DIGITS[usize::from(byte >> 4)];
         digits[1] = DIGITS[usize::from(byte & 15)];
     }
+}
+
+/// The same with all flags of level 2.
+pub(crate) fn traceparent_with(trace_id: TraceId, span: SpanId, sampled: bool, random: bool) -> [u8; 55] {
+    let mut text = traceparent(trace_id, span, sampled);
+    text[54] += u8::from(random) << 1;
+    text
 }
 
 /// Reads exactly `digits` lower-case hexadecimal digits.
@@ -178,14 +203,18 @@ impl IdSource {
     /// A new 64-bit number, never zero.
     #[must_use]
     pub fn next_u64(&self) -> u64 {
-        let n = self.next.fetch_add(0x9e37_79b9_7f4a_7c15, std::sync::atomic::Ordering::Relaxed);
-        mix(n ^ self.salt) | 1
+        self.any_u64() | 1
     }
 
-    /// A new trace identity.
+    fn any_u64(&self) -> u64 {
+        let n = self.next.fetch_add(0x9e37_79b9_7f4a_7c15, std::sync::atomic::Ordering::Relaxed);
+        mix(n ^ self.salt)
+    }
+
+    /// A new trace identity. Its last 8 bytes are any number, as the random flag promises of the last 7.
     #[must_use]
     pub fn trace_id(&self) -> TraceId {
-        TraceId((u128::from(self.next_u64()) << 64) | u128::from(self.next_u64()))
+        TraceId((u128::from(self.next_u64()) << 64) | u128::from(self.any_u64()))
     }
 }
 
@@ -205,6 +234,8 @@ pub fn mix(mut z: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -230,8 +261,58 @@ mod tests {
         ] {
             assert!(TraceContext::parse(bad).is_err(), "{bad} was read");
         }
-        // A later version may carry more fields.
-        assert!(TraceContext::parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x").is_ok());
+        // A later version may carry more fields; the flags that we know are read, and no others.
+        for later in [
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0a-x",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-02",
+        ] {
+            let context = TraceContext::parse(later).expect("a later version");
+            assert!(!context.sampled && context.random, "{later}");
+        }
+        for cut in [
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.x",
+        ] {
+            assert!(TraceContext::parse(cut).is_err(), "{cut} was read");
+        }
+    }
+
+    #[test]
+    fn only_one_traceparent_is_read() {
+        let one = &b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03"[..];
+        let context = TraceContext::read([one]).expect("it is sound");
+        assert!(context.sampled && context.random);
+        assert_eq!(traceparent_with(context.trace_id, context.parent.unwrap(), true, true), one);
+        for bad in [&[][..], &[one, one], &[one, b"bad"], &[b"\xff"], &[b""]] {
+            assert_eq!(TraceContext::read(bad.iter().copied()), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever comes is read or refused, and what is read goes out again as it came.
+        #[test]
+        fn what_is_read_is_written_alike(text in "[0-9a-f\\-xA ]{0,70}", flags in 0_u8..4, trace in 1_u128.., span in 1_u64..) {
+            if let Ok(context) = TraceContext::parse(&text) {
+                prop_assert!(context.trace_id.0 != 0 && context.parent.is_some());
+            }
+            let (sampled, random) = (flags & 1 == 1, flags & 2 == 2);
+            let sent = traceparent_with(TraceId(trace), SpanId(span), sampled, random);
+            let read = TraceContext::read([&sent[..]]).expect("we write what we read");
+            prop_assert_eq!(read, TraceContext { trace_id: TraceId(trace), parent: Some(SpanId(span)), sampled, random });
+        }
+
+        /// One wrong byte anywhere makes it another context or none, and never a panic.
+        #[test]
+        fn one_wrong_byte_is_never_taken_for_the_same(at in 0_usize..55, byte in any::<u8>()) {
+            let sound = *b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            let mut other = sound;
+            other[at] = byte;
+            let hex = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            let read = TraceContext::read([&other[..]]);
+            prop_assert!(hex || other == sound || read.is_none() || sound[at] == byte, "{:?}", read);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod id;
+pub mod propagation;
 pub mod names;
 pub mod event;
 pub mod worker;

@@ -5,12 +5,13 @@
 //! whole records or none.
 
 use std::array::from_fn;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
 
 use crate::clock::Ticks;
 use crate::event::{Cause, Event, NodeId, Words};
 use crate::names::Name;
+use crate::propagation::Carried;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// Records in one chunk: 4 KiB, enough for a flow of four steps and six effects without a second one.
@@ -27,6 +28,11 @@ const FOLD_FROM: u32 = (RECORDS / 2) as u32;
 /// most) leaves room for what others note.
 const TEXT_WORDS: usize = if cfg!(feature = "loom") { 1 } else { 192 };
 
+/// The trace is sampled.
+pub(crate) const SAMPLED: u32 = 1;
+/// The last 7 bytes of its identity are random.
+pub(crate) const RANDOM: u32 = 2;
+
 type Chunk = [[AtomicU64; 4]; CHUNK_RECORDS];
 
 /// The records of one request.
@@ -35,7 +41,10 @@ pub(crate) struct Logbook {
     pub(crate) trace: [AtomicU64; 2],
     pub(crate) seed: AtomicU64,
     pub(crate) parent: AtomicU64,
-    pub(crate) sampled: AtomicU32,
+    /// The flags of the trace: [`SAMPLED`] and [`RANDOM`].
+    pub(crate) flags: AtomicU32,
+    /// What goes on to other services besides the trace; made only for requests that bring something.
+    pub(crate) carried: OnceLock<Arc<Carried>>,
     pub(crate) route: AtomicU32,
     pub(crate) flow: AtomicU32,
     pub(crate) config_version: AtomicU32,
@@ -67,7 +76,8 @@ impl Logbook {
             trace: Default::default(),
             seed: AtomicU64::new(0),
             parent: AtomicU64::new(0),
-            sampled: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
+            carried: OnceLock::new(),
             route: AtomicU32::new(0),
             flow: AtomicU32::new(0),
             config_version: AtomicU32::new(0),
@@ -95,7 +105,8 @@ impl Logbook {
         self.lost.store(0, Relaxed);
         self.text_len.store(0, Relaxed);
         self.parent.store(0, Relaxed);
-        self.sampled.store(0, Relaxed);
+        self.flags.store(0, Relaxed);
+        self.carried.take();
         self.route.store(0, Relaxed);
         self.flow.store(0, Relaxed);
         self.fold.since.store(0, Relaxed);

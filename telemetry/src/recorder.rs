@@ -5,6 +5,7 @@
 //! moment is read (about 17 ns).
 
 mod opening;
+mod carrying;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::clock::{Clock, Ticks};
 use crate::event::{Cause, Event, NodeId, NodeKind, Outcome, RawValue};
 use crate::id::{IdSource, SpanId, TraceContext, TraceId, mix, span_id};
 use crate::inflight::{InFlight, Running, SlotId};
-use crate::logbook::Logbook;
+use crate::logbook::{Logbook, RANDOM, SAMPLED};
 use crate::names::{Name, Names};
 use crate::redact::{Redaction, Redactor};
 use crate::ring::Ring;
@@ -147,12 +148,13 @@ impl Recorder {
             trace_id: TraceId((u128::from(mix(seed ^ 0xa5a5)) << 64) | u128::from(mix(seed ^ 0x5a5a).max(1))),
             parent: None,
             sampled: sample,
+            random: true,
         });
         book.trace[0].store((context.trace_id.0 >> 64) as u64, Relaxed);
         book.trace[1].store(context.trace_id.0 as u64, Relaxed);
         book.seed.store(seed, Relaxed);
         book.parent.store(context.parent.map_or(0, |s| s.0), Relaxed);
-        book.sampled.store(u32::from(context.sampled), Relaxed);
+        book.flags.store((u32::from(context.sampled) * SAMPLED) | (u32::from(context.random) * RANDOM), Relaxed);
         let slot = inner.in_flight.enter(context.trace_id, at);
         let log = Log { book, recorder: self.clone(), slot };
         let root = log.book.next_node();
@@ -304,18 +306,6 @@ impl Log {
     #[must_use]
     pub fn span_id(&self, node: NodeId) -> SpanId {
         span_id(self.book.seed.load(Relaxed), node.0)
-    }
-
-    /// Whether the trace is sampled: the flag that goes out with calls to other services.
-    #[must_use]
-    pub fn sampled(&self) -> bool {
-        self.book.sampled.load(Relaxed) != 0
-    }
-
-    /// Sets the sampled flag, for routes with a sampling ratio of their own. Only before the first call to another
-    /// service goes out: what left with it cannot be taken back.
-    pub fn set_sampled(&self, sampled: bool) {
-        self.book.sampled.store(u32::from(sampled), Relaxed);
     }
 
     /// Takes a node number without writing an opening, as a task does that ends between the two.

@@ -5,12 +5,17 @@
 //! caller's flag where there is one, else [`head`]. Sampled requests are always exported. Of the others the tail rules
 //! keep those that turned out to matter; of these only our own spans exist, and the root says why
 //! (`zerver.retained.reason`).
+//!
+//! Draws are consistent: what is drawn is the trace's identity, so gateways with the same share decide alike, and what a
+//! smaller share takes a larger one takes too. Sources: OpenTelemetry specification 1.50, "TraceState: Probability
+//! Sampling" (the last 56 bits of the trace's identity against a threshold); W3C Trace Context, level 2, section 3.2.2.3.2
+//! (the random flag, which promises that those bits are random).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::exemplars::failed;
-use crate::id::mix;
+use crate::id::{TraceId, mix};
 use crate::metrics::histogram::Rolling;
 use crate::timeline::Timeline;
 
@@ -19,10 +24,21 @@ use crate::timeline::Timeline;
 pub struct SamplingSettings {
     /// The share of requests without a caller's decision that are sampled at the start, 0 to 1 (default 1).
     pub head: f64,
-    /// Head ratios of single routes, by the route's name.
-    pub routes: BTreeMap<String, f64>,
+    /// What differs for single routes, by the route's name.
+    pub routes: BTreeMap<String, RouteSampling>,
     /// What is kept of the requests that were not sampled.
     pub tail: TailSettings,
+}
+
+/// What differs for one route; what is none is as for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RouteSampling {
+    /// See [`SamplingSettings::head`].
+    pub head: Option<f64>,
+    /// See [`TailSettings::errors`].
+    pub errors: Option<bool>,
+    /// See [`TailSettings::slow`].
+    pub slow: Option<bool>,
 }
 
 /// What is exported of the requests that were not sampled.
@@ -82,21 +98,32 @@ impl Reason {
     }
 }
 
-/// The draw at the start for a request whose caller decided nothing: `random` is a uniform 64-bit number.
+/// The draw at the start for a trace that began here: whether it is in the share `ratio`, 0 to 1.
 ///
 /// The result goes to [`crate::recorder::Recorder::start`]; a route with a ratio of its own is drawn once the route is
 /// known, before the first call, with [`crate::recorder::Log::set_sampled`].
 #[must_use]
-pub fn head(ratio: f64, random: u64) -> bool {
-    // 53 bits, the most that a ratio can resolve.
-    ((random >> 11) as f64) < ratio * (1_u64 << 53) as f64
+pub fn head(ratio: f64, trace: TraceId) -> bool {
+    drawn(ratio, trace.0 as u64)
+}
+
+/// A draw that has nothing to do with the one at the start: what that one left is all on one side of its threshold.
+fn baseline(ratio: f64, trace: TraceId) -> bool {
+    drawn(ratio, mix(trace.0 as u64))
+}
+
+/// Whether the last 56 bits reach the threshold that leaves `ratio` of their range.
+fn drawn(ratio: f64, random: u64) -> bool {
+    const RANGE: u64 = 1 << 56;
+    let threshold = (1.0 - ratio.clamp(0.0, 1.0)) * RANGE as f64;
+    ratio > 0.0 && random % RANGE >= threshold as u64
 }
 
 impl SamplingSettings {
     /// The head ratio of a route.
     #[must_use]
     pub fn head_of(&self, route: &str) -> f64 {
-        self.routes.get(route).copied().unwrap_or(self.head)
+        self.routes.get(route).and_then(|route| route.head).unwrap_or(self.head)
     }
 
     /// Whether, and why, a finished request's spans are exported. `slow` is what [`SlowHistory::is_slow`] says.
@@ -111,17 +138,18 @@ impl SamplingSettings {
             return None;
         }
         let promoted = || timeline.nodes.iter().flat_map(|node| &node.states).any(|state| state.promoted.is_some());
-        if tail.errors && failed(timeline) {
+        let route = self.routes.get(&*timeline.route).copied().unwrap_or_default();
+        if route.errors.unwrap_or(tail.errors) && failed(timeline) {
             return Some(Reason::Error);
         }
-        if tail.slow && slow {
+        if route.slow.unwrap_or(tail.slow) && slow {
             return Some(Reason::Slow);
         }
         if tail.promoted && promoted() {
             return Some(Reason::Promoted);
         }
         // By the trace, so that all gateways on a path choose alike.
-        (!called && head(tail.baseline, mix(timeline.trace_id.0 as u64))).then_some(Reason::Baseline)
+        (!called && baseline(tail.baseline, timeline.trace_id)).then_some(Reason::Baseline)
     }
 }
 
@@ -154,6 +182,8 @@ impl SlowHistory {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::event::Outcome;
     use crate::id::SpanId;
@@ -206,12 +236,67 @@ mod tests {
     fn the_draw_keeps_its_ratio() {
         let ids = crate::id::IdSource::new(3);
         for ratio in [0.0, 0.01, 0.5, 1.0] {
-            let drawn = (0..20_000).filter(|_| head(ratio, ids.next_u64())).count() as f64 / 20_000.0;
-            assert!((drawn - ratio).abs() < 0.01, "{drawn} for {ratio}");
+            for draw in [head, baseline] {
+                let drawn = (0..20_000).filter(|_| draw(ratio, ids.trace_id())).count() as f64 / 20_000.0;
+                assert!((drawn - ratio).abs() < 0.012, "{drawn} for {ratio}");
+            }
         }
+        // The share of the rest is a share of it, however much the start has taken.
+        let rest: Vec<TraceId> = (0..40_000).map(|_| ids.trace_id()).filter(|trace| !head(0.5, *trace)).collect();
+        let kept = rest.iter().filter(|trace| baseline(0.1, **trace)).count() as f64 / rest.len() as f64;
+        assert!((kept - 0.1).abs() < 0.012, "{kept}");
+    }
+
+    #[test]
+    fn thresholds_are_those_of_the_specification() {
+        for (ratio, below, from) in [
+            (0.5, 0x7f_ffff_ffff_ffff, 0x80_0000_0000_0000),
+            (0.25, 0xbf_ffff_ffff_ffff, 0xc0_0000_0000_0000),
+            (1.0 / 65_536.0, 0xff_feff_ffff_ffff, 0xff_ff00_0000_0000),
+        ] {
+            // Nothing but the last 56 bits counts.
+            for above in [0, 0xffff_0000 << 56] {
+                assert!(!head(ratio, TraceId(above | below)) && head(ratio, TraceId(above | from)), "{ratio}");
+            }
+        }
+        assert!(head(1.0, TraceId(1)) && !head(0.0, TraceId(u128::MAX)) && !head(f64::NAN, TraceId(u128::MAX)));
+    }
+
+    #[test]
+    fn a_route_may_differ() {
+        let off = RouteSampling { head: Some(1.0), errors: Some(false), slow: Some(false) };
         let mut settings = SamplingSettings { head: 0.25, ..SamplingSettings::default() };
-        settings.routes.insert("checkout".into(), 1.0);
-        assert_eq!((settings.head_of("checkout"), settings.head_of("search")), (1.0, 0.25));
+        settings.routes.insert("probe".into(), off);
+        settings.routes.insert("plain".into(), RouteSampling::default());
+        assert_eq!(["probe", "plain", "search"].map(|route| settings.head_of(route)), [1.0, 0.25, 0.25]);
+        let mut timeline = timeline(Outcome::Error, 502, false);
+        for (route, errors, slow) in [
+            ("probe", None, None),
+            ("plain", Some(Reason::Error), Some(Reason::Slow)),
+            ("x", Some(Reason::Error), Some(Reason::Slow)),
+        ] {
+            timeline.route = route.into();
+            (timeline.outcome, timeline.status) = (Outcome::Error, 502);
+            assert_eq!(settings.decide(&timeline, false), errors, "{route}");
+            (timeline.outcome, timeline.status) = (Outcome::Ok, 200);
+            assert_eq!(settings.decide(&timeline, true), slow, "{route}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Two gateways with the same share decide alike, and of two shares the larger takes all that the smaller takes.
+        #[test]
+        fn draws_are_consistent(trace in any::<u128>(), one in 0.0..=1.0_f64, other in 0.0..=1.0_f64) {
+            let (small, large) = (one.min(other), one.max(other));
+            for draw in [head, baseline] {
+                prop_assert_eq!(draw(one, TraceId(trace)), draw(one, TraceId(trace)));
+                prop_assert!(!draw(small, TraceId(trace)) || draw(large, TraceId(trace)));
+            }
+            // The half that says nothing of the draw may differ.
+            prop_assert_eq!(head(one, TraceId(trace)), head(one, TraceId(trace & ((1 << 56) - 1))));
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The names that spans use: OpenTelemetry's stable conventions where they have one, `zerver.*` where they have none.
 //!
-//! Sources: OpenTelemetry semantic conventions 1.44 (HTTP spans, general attributes, error recording).
+//! The registry of all of them is `telemetry/semconv/registry.yaml`. Sources: OpenTelemetry semantic conventions 1.44 (HTTP
+//! spans, general attributes, error recording).
+
+#[cfg(test)]
+pub(crate) mod registry;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,6 +16,10 @@ use crate::timeline::{Node, Timeline};
 
 /// `http.request.method`
 pub const HTTP_METHOD: &str = "http.request.method";
+/// `http.request.method_original`: a method that is not [`METHODS`].
+pub const HTTP_METHOD_ORIGINAL: &str = "http.request.method_original";
+/// `http.request.header`: followed by a dot and the header's name.
+pub const HTTP_REQUEST_HEADER: &str = "http.request.header";
 /// `http.route`: the template, such as `/users/{id}`.
 pub const HTTP_ROUTE: &str = "http.route";
 /// `http.response.status_code`
@@ -38,6 +46,8 @@ pub const RESPONSE_BYTES: &str = "http.response.body.size";
 pub const PROTOCOL_VERSION: &str = "network.protocol.version";
 /// `server.address`
 pub const SERVER_ADDRESS: &str = "server.address";
+/// `server.port`
+pub const SERVER_PORT: &str = "server.port";
 /// `error.type`
 pub const ERROR_TYPE: &str = "error.type";
 /// `network.peer.address`
@@ -87,6 +97,8 @@ pub const JOB_RUN: &str = "zerver.job.run";
 pub const JOB_WORKER: &str = "zerver.job.worker";
 /// The rule that promoted it.
 pub const JOB_PROMOTED_BY: &str = "zerver.job.promoted_by";
+/// The node whose end ended a wait.
+pub const JOB_WOKEN_BY: &str = "zerver.job.woken_by";
 /// What a state waits for: the permit, upstream, timer or limit.
 pub const JOB_WAITS_FOR: &str = "zerver.job.waits_for";
 
@@ -118,10 +130,20 @@ pub fn key(name: &Arc<str>) -> Key {
     if name.contains('.') { Key::from(Arc::clone(name)) } else { Key::from(format!("zerver.{name}")) }
 }
 
+/// The methods that the conventions know: those of RFC 9110, PATCH and QUERY.
+pub const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
+
+/// What a method reads in `http.request.method`: one that nobody knows is a text of the client's making.
+#[must_use]
+pub fn known_method(method: &str) -> &str {
+    if METHODS.contains(&method) { method } else { "_OTHER" }
+}
+
 /// The name of a span for a request with this method: methods outside the known list read `HTTP`.
 #[must_use]
 pub fn method(method: &str) -> &str {
-    if method == "_OTHER" { "HTTP" } else { method }
+    if METHODS.contains(&method) { method } else { "HTTP" }
 }
 
 /// The `error.type` of the server span; none when it is not an error.

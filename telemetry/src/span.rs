@@ -12,6 +12,7 @@
 //! as events on the node's span.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{Event, SpanContext, SpanKind, Status, TraceFlags, TraceState};
@@ -150,11 +151,19 @@ impl Tree<'_> {
         };
         let attributes = &mut span.attributes;
         for (name, value) in &node.attrs {
-            if node.kind == NodeKind::Effect && &**name == "peer" {
-                peer(attributes, value);
-            } else {
-                put(attributes, semconv::key(name), otel_value(value));
+            match (&**name, value) {
+                ("peer", _) if node.kind == NodeKind::Effect => peer(attributes, value),
+                (semconv::HTTP_METHOD, Value::Text(method)) => self::method(attributes, method),
+                (key, value) => match key.strip_prefix("header.") {
+                    Some(header) => put(attributes, format!("{}.{header}", semconv::HTTP_REQUEST_HEADER), one(value)),
+                    None => put(attributes, semconv::key(name), otel_value(value)),
+                },
             }
+        }
+        if node.kind == NodeKind::Effect
+            && let Some(url) = self.url(node)
+        {
+            put(attributes, semconv::URL_FULL, url);
         }
         let error = if request { semconv::server_error(self.timeline) } else { semconv::node_error(node) };
         if node.status != 0 {
@@ -186,6 +195,19 @@ impl Tree<'_> {
             span.events = self.events(node);
         }
         span
+    }
+
+    /// The address that a call went to, redacted as its parts are; none for what is no call over HTTP. A proxied request
+    /// asks for what its client asked for.
+    fn url(&self, node: &Node) -> Option<String> {
+        node.attr(semconv::HTTP_METHOD)?;
+        let (host, port) = (node.attr(semconv::SERVER_ADDRESS)?, node.attr(semconv::SERVER_PORT)?);
+        let root = Some(self.timeline.root()).filter(|_| node.parent == Some(NodeId::ROOT));
+        let path = node.attr(semconv::URL_PATH).or_else(|| root?.attr(semconv::URL_PATH))?;
+        let query = root.and_then(|root| root.attr(semconv::URL_QUERY)).map(|query| format!("?{query}"));
+        let host = host.to_string();
+        let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+        Some(format!("http://{host}:{port}{path}{}", query.unwrap_or_default()))
     }
 
     fn name(&self, node: &Node) -> Cow<'static, str> {
@@ -306,7 +328,7 @@ impl Tree<'_> {
             put(&mut attributes, semconv::JOB_WORKER, i64::from(worker));
         }
         if let Some(waker) = state.woken_by.and_then(|id: NodeId| self.timeline.node(id)) {
-            put(&mut attributes, "zerver.job.woken_by", self.timeline.path(waker.id));
+            put(&mut attributes, semconv::JOB_WOKEN_BY, self.timeline.path(waker.id));
         }
         Event::new(name, self.time(state.from_ns), attributes, 0)
     }
@@ -341,6 +363,24 @@ fn waited_for(state: &State) -> opentelemetry::Value {
         Some(name) => name.clone().into(),
         None => state.cause.as_str().into(),
     }
+}
+
+/// The method, or `_OTHER` and what it was.
+fn method(attributes: &mut Vec<KeyValue>, method: &Arc<str>) {
+    match semconv::known_method(method) {
+        "_OTHER" => {
+            put(attributes, semconv::HTTP_METHOD, "_OTHER");
+            if &**method != "_OTHER" {
+                put(attributes, semconv::HTTP_METHOD_ORIGINAL, Arc::clone(method));
+            }
+        }
+        _ => put(attributes, semconv::HTTP_METHOD, Arc::clone(method)),
+    }
+}
+
+/// A list of one: headers may stand several times.
+fn one(value: &Value) -> opentelemetry::Value {
+    opentelemetry::Value::Array(vec![opentelemetry::StringValue::from(value.to_string())].into())
 }
 
 /// `10.0.0.5:8081` or `[::1]:8081` as address and port; anything else is the address.

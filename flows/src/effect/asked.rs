@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
 use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::NodeId;
-use zerver_telemetry::id::traceparent;
+use zerver_telemetry::recorder::Log;
 
 use super::Fx;
 use crate::adapter::{EffectError, HttpAnswer, HttpCall};
@@ -45,6 +45,27 @@ pub(super) struct Judged {
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+/// Adds to a call what goes on with every call of its request: the trace with the call as its parent, the states of
+/// vendors, and the baggage, unless the step sends one of its own.
+fn carry_on(log: &Log, node: NodeId, headers: &mut HeaderMap) {
+    let carried = log.carried();
+    // What a step copied from its request names another parent.
+    headers.remove(TRACEPARENT);
+    headers.remove(TRACESTATE);
+    if carried.is_none_or(|carried| carried.trace) {
+        let trace = log.traceparent(node);
+        headers.insert(TRACEPARENT, HeaderValue::from_bytes(&trace).expect("a traceparent is hex and dashes"));
+    }
+    let Some(carried) = carried else { return };
+    for (name, text) in [(TRACESTATE, &carried.tracestate), (BAGGAGE, &carried.baggage)] {
+        if let (false, Ok(value)) = (text.is_empty() || headers.contains_key(&name), HeaderValue::from_str(text)) {
+            headers.insert(name, value);
+        }
+    }
+}
 
 impl Asked<'_> {
     /// The call with everything that goes with it, for the adapter; its effect's node is `node`.
@@ -60,8 +81,7 @@ impl Asked<'_> {
                 text
             })
         });
-        let trace = traceparent(log.trace_id(), log.span_id(node), log.sampled());
-        headers.insert(TRACEPARENT, HeaderValue::from_bytes(&trace).expect("a traceparent is hex and dashes"));
+        carry_on(log, node, &mut headers);
         let own = self.timeout.map(|by| run.shared.clock.after(now, by));
         let (target, path) = self.to.split_once(':').unwrap_or_default();
         HttpCall {
@@ -147,7 +167,42 @@ impl Judged {
 
 #[cfg(test)]
 mod tests {
+    use zerver_telemetry::clock::Clock;
+    use zerver_telemetry::id::{TraceContext, TraceId};
+    use zerver_telemetry::propagation::Carried;
+    use zerver_telemetry::recorder::Recorder;
+
     use super::*;
+
+    #[test]
+    fn what_is_carried_goes_with_each_call() {
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let context = TraceContext::begin(TraceId(0x5a), true);
+        let own = |headers: &[(&'static str, &'static str)]| -> HeaderMap {
+            headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect()
+        };
+        let sent = |carried: Option<Carried>, given: &[(&'static str, &'static str)]| {
+            let log = recorder.start(clock.now(), Some(context), false);
+            carried.into_iter().for_each(|carried| log.carry(carried));
+            let mut headers = own(given);
+            carry_on(&log, NodeId(3), &mut headers);
+            let text = |name| headers.get(name).map(|value| value.to_str().expect("it is text").to_owned());
+            let trace = format!("00-{}-{}-03", context.trace_id, log.span_id(NodeId(3)));
+            assert!(text(TRACEPARENT).is_none_or(|sent| sent == trace), "{headers:?}");
+            (text(TRACEPARENT).is_some(), text(TRACESTATE), text(BAGGAGE))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let both = Carried { tracestate: "a=1".into(), baggage: "tenant=shop".into(), ..Carried::default() };
+        let copied = [("traceparent", "00-old"), ("tracestate", "old=1")];
+        assert_eq!(sent(None, &copied), (true, None, None));
+        assert_eq!(sent(Some(both.clone()), &copied), (true, some("a=1"), some("tenant=shop")));
+        assert_eq!(sent(Some(both), &[("baggage", "mine=1")]), (true, some("a=1"), some("mine=1")));
+        assert_eq!(sent(Some(Carried { trace: false, ..Carried::default() }), &copied), (false, None, None));
+    }
 
     #[test]
     fn targets_are_taken_apart_and_bad_ones_refused() {

@@ -182,7 +182,7 @@ fn calls_carry_the_trace_the_deadline_and_an_idempotency_key() {
     assert_eq!((&*call.target, call.path_and_query.as_str()), ("auth", "/v1/me"));
     assert_eq!(call.headers["authorization"], "Bearer x");
     let parent = call.headers["traceparent"].to_str().unwrap();
-    assert!(parent.starts_with(&format!("00-{}-", done.timeline.trace_id)) && parent.ends_with("-01"), "{parent}");
+    assert!(parent.starts_with(&format!("00-{}-", done.timeline.trace_id)) && parent.ends_with("-03"), "{parent}");
     assert!(call.deadline.is_some() && call.idempotency_key.is_none());
 }
 

@@ -15,6 +15,7 @@ use zerver_telemetry::event::{NodeId, Outcome};
 use zerver_telemetry::id::{TraceContext, TraceId};
 use zerver_telemetry::metrics::{Sink, Source, catalog};
 use zerver_telemetry::names::Name;
+use zerver_telemetry::propagation::Carried;
 use zerver_telemetry::redact::Redaction;
 
 use super::answer::{Reply, error, json};
@@ -254,8 +255,11 @@ impl Taken {
             return error(StatusCode::CONFLICT, &format!("no flow is named `{}` any more", stuck.flow));
         };
         let recorder = &live.recorder;
-        let context = TraceContext { trace_id: stuck.trace_id, parent: None, sampled: true };
+        let context = TraceContext { random: false, ..TraceContext::begin(stuck.trace_id, true) };
         let recording = recorder.start(recorder.clock().now(), Some(context), true);
+        if !plan.propagators.trace_context {
+            recording.carry(Carried { trace: false, ..Carried::default() });
+        }
         recording.route(recording.name(ROUTE), flow.name(), plan.version);
         recording.attr_int(NodeId::ROOT, recording.name("zerver.stuck.number"), number.cast_signed());
         // A list of its own: what is left keeps the run's number.

@@ -14,7 +14,9 @@ use super::flows::FlowPage;
 use super::logs::{AccessLog, Log};
 use super::otlp::Otlp;
 use super::placed::Placed;
+use super::propagation::{self, Propagator};
 use super::redact::Redact;
+use super::sampling::{RouteSampling, Sampling};
 use super::slo::Slo;
 use crate::admission;
 use crate::rate::RateSettings;
@@ -153,6 +155,13 @@ pub struct Telemetry {
     pub debug_jobs: bool,
     /// Timelines kept in memory (default 20,000).
     pub keep: usize,
+    /// Which requests' spans are sent.
+    pub sampling: Sampling,
+    /// The headers that carry a trace on (default `[tracecontext, baggage]`). One that is not named is neither read nor
+    /// passed on, so it ends here.
+    pub propagators: Vec<Propagator>,
+    /// Members of requests' `baggage` to note in timelines, as attributes `zerver.baggage.<name>` (default none).
+    pub baggage: Vec<Placed<String>>,
     /// The export of spans, metrics and logs.
     pub otlp: Otlp,
 }
@@ -164,8 +173,19 @@ impl Default for Telemetry {
             promote_park: Duration::from_millis(5),
             debug_jobs: false,
             keep: 20_000,
+            sampling: Sampling::default(),
+            propagators: propagation::ALL.to_vec(),
+            baggage: Vec::new(),
             otlp: Otlp::default(),
         }
+    }
+}
+
+impl Telemetry {
+    /// The share of requests without a caller's decision that are sampled at the start.
+    #[must_use]
+    pub fn head(&self) -> f64 {
+        self.sampling.sample.as_ref().map_or(self.otlp.sample, |share| **share)
     }
 }
 
@@ -309,6 +329,9 @@ pub struct Route {
     /// What it promises: objectives with their burn rates and alerts.
     #[serde(default)]
     pub slo: Option<Slo>,
+    /// Sampling of its own.
+    #[serde(default)]
+    pub sampling: RouteSampling,
 }
 
 /// Thresholds of a route, where they differ from the gateway's.

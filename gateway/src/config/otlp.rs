@@ -45,7 +45,7 @@ pub struct Otlp {
     pub client_key: Option<PathBuf>,
     /// Whether a gRPC endpoint without `http://` or `https://` is spoken to without TLS (default false).
     pub insecure: bool,
-    /// The share of ordinary requests whose spans are sent, 0 to 1 (default 0.05). Errors and slow requests are always sent.
+    /// The share of ordinary requests whose spans are sent, 0 to 1 (default 0.05); `telemetry.sampling.sample` goes before it.
     pub sample: f64,
     /// The `service.name` of all that is sent (default `zerver`).
     pub service: String,

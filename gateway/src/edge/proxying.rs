@@ -7,9 +7,8 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error as PingoraError, ErrorType, Result};
 use pingora_http::RequestHeader;
 use zerver_telemetry::event::{Cause, NodeId, NodeKind, Outcome};
-use zerver_telemetry::id::traceparent;
 use zerver_telemetry::names::Name;
-use zerver_telemetry::recorder::Opening;
+use zerver_telemetry::recorder::{Log, Opening};
 
 use super::showing::ASK;
 use crate::admission::{self, Permit};
@@ -129,14 +128,29 @@ impl Proxying {
             request.insert_header("x-forwarded-host", host)?;
         }
         request.insert_header(REQUEST_ID, &exchange.request_id)?;
-        if let Some(node) = self.node {
-            let parent = traceparent(log.trace_id(), log.span_id(node), log.sampled());
-            request.insert_header("traceparent", &parent[..])?;
-        }
+        self.carry_on(log, request)?;
         // Its token is between the client and us.
         request.remove_header(&ASK);
         if let Some(left) = exchange.time_left() {
             request.insert_header(TIME_LEFT, time_to_tell(left).to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The trace with this try as its parent, and what the caller wants carried on; nothing that we do not speak.
+    fn carry_on(&self, log: &Log, request: &mut RequestHeader) -> Result<()> {
+        let carried = log.carried();
+        for name in ["traceparent", "tracestate", "baggage"] {
+            request.remove_header(name);
+        }
+        if let Some(node) = self.node.filter(|_| carried.is_none_or(|carried| carried.trace)) {
+            request.insert_header("traceparent", &log.traceparent(node)[..])?;
+        }
+        let Some(carried) = carried else { return Ok(()) };
+        for (name, text) in [("tracestate", &carried.tracestate), ("baggage", &carried.baggage)] {
+            if !text.is_empty() {
+                request.insert_header(name, text.as_str())?;
+            }
         }
         Ok(())
     }

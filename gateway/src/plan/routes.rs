@@ -52,6 +52,7 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
         if let Some(slo) = &page.slo {
             slo.check(&page.name, problems);
         }
+        page.sampling.check(problems);
         let conditions = conditions(&page.matches, problems);
         let route = Route {
             id: names.intern(&page.name),
@@ -78,6 +79,7 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
                 })
                 .collect(),
             timeout: page.timeout,
+            sample: page.sampling.settings().head,
             class: page.priority,
             tenant: tenant(page.tenant.as_ref(), known.redaction, problems),
             body_bytes: page.body_bytes,

@@ -30,6 +30,8 @@ pub struct Route {
     pub rate_limits: Vec<Arc<RateLimit>>,
     /// Time for the whole request.
     pub timeout: Option<Duration>,
+    /// The share of its requests that are sampled, where it has one of its own.
+    pub sample: Option<f64>,
     /// Its priority.
     pub class: Class,
     /// Whose request it is.

@@ -46,7 +46,7 @@ async fn setup(rotel: &Rotel) -> (Origin, Gateway) {
     })
     .await;
     let page = format!(
-        "{HEAD}telemetry: {{ promote_park: 2ms, otlp: {{ sample: 1.0, service: shop-edge }} }}
+        "{HEAD}telemetry: {{ promote_park: 2ms, baggage: [tenant], otlp: {{ sample: 1.0, service: shop-edge }} }}
 upstreams: {{ web: {{ peers: ['{}'] }} }}
 flows:
   - flow: ask
@@ -54,7 +54,7 @@ flows:
     respond: {{ text: '${{said}}' }}
 routes:
   - {{ name: web, match: {{ path: '/{{*rest}}' }}, to: {{ upstream: web }} }}
-  - {{ name: ask, match: {{ path: '/ask' }}, to: {{ flow: ask }} }}
+  - {{ name: ask, match: {{ path: '/ask' }}, to: {{ flow: ask }}, note_headers: [x-tier] }}
 ",
         origin.address
     );
@@ -69,7 +69,8 @@ async fn a_collector_reads_the_whole_trace() {
     let Some(rotel) = Rotel::start("traces").await else { return };
     let (origin, gateway) = setup(&rotel).await;
     let parent = format!("00-{TRACE}-{CALLER}-01");
-    let headers = [("traceparent", parent.as_str()), ("tracestate", "vendor=1")];
+    let headers =
+        [("traceparent", parent.as_str()), ("tracestate", "vendor=1"), ("baggage", "tenant=acme"), ("x-tier", "gold")];
     let answer = Client::http1().send(request("GET", gateway.address, "/ask", &headers, "")).await;
     assert_eq!(answer.status, 200);
     let spans = rotel.trace(TRACE, 4).await;
@@ -93,6 +94,8 @@ async fn a_collector_reads_the_whole_trace() {
         (&server, "network.protocol.version", "1.1"),
         (&server, "zerver.route", "ask"),
         (&server, "zerver.flow", "ask"),
+        (&server, "zerver.baggage.tenant", "acme"),
+        (&call, "url.full", &format!("http://{}/flow", origin.address)),
         (&step, "zerver.step.name", "said"),
         (&call, "http.response.status_code", "200"),
         (&call, "zerver.effect.target", "web"),
@@ -101,6 +104,7 @@ async fn a_collector_reads_the_whole_trace() {
     ] {
         assert_eq!(attr(span, key), value, "{key} of {span:#?}");
     }
+    assert!(attr(&server, "http.request.header.x-tier").contains("gold"), "{server:#?}");
     let (resource, _) = rotel.read();
     assert!(resource.contains("-> service.name: Str(shop-edge)"), "{resource}");
     assert_eq!(origin.seen()[0].headers["traceparent"], format!("00-{TRACE}-{}-01", call.id));
@@ -130,7 +134,7 @@ async fn a_proxied_call_hands_its_own_span_on() {
     assert_eq!(server.attrs["network.protocol.version"], "2");
     assert_eq!(call.attrs["http.request.method"], "GET");
     assert_eq!(call.attrs["server.port"], origin.address.port().to_string());
-    assert_eq!(origin.seen()[0].headers["traceparent"], format!("00-{trace}-{}-01", call.id));
+    assert_eq!(origin.seen()[0].headers["traceparent"], format!("00-{trace}-{}-03", call.id));
     assert_eq!(origin.seen()[0].headers.get_all("traceparent").iter().count(), 1);
     // Spans are counted: what was offered is sent, waiting or dropped, and nothing was dropped.
     eventually("all spans are sent", async || {

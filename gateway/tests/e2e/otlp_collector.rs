@@ -44,6 +44,8 @@ pub(crate) struct Span {
     pub(crate) name: String,
     pub(crate) kind: String,
     pub(crate) attrs: BTreeMap<String, String>,
+    /// The types of the same, in the collector's words.
+    pub(crate) types: BTreeMap<String, String>,
 }
 
 impl Rotel {
@@ -126,20 +128,61 @@ impl Rotel {
             if let Some((key, value)) = words.strip_prefix("-> ").and_then(|pair| pair.split_once(": "))
                 && part == "Attributes:"
             {
-                let value = value.split_once('(').map_or(value, |(_, inner)| inner.trim_end_matches(')'));
+                let (kind, value) =
+                    value.split_once('(').map_or(("", value), |(kind, rest)| (kind, rest.trim_end_matches(')')));
+                span.types.insert(key.to_owned(), kind.to_owned());
                 span.attrs.insert(key.to_owned(), value.to_owned());
             }
         }
         (resource, spans)
     }
 
-    /// The spans of a trace, once at least so many have come.
+    /// The spans of a trace, once at least so many have come; each as the registry of names says.
     pub(crate) async fn trace(&self, trace: &str, count: usize) -> Vec<Span> {
-        eventually("the collector has the trace", async || {
+        let spans = eventually("the collector has the trace", async || {
             let spans: Vec<Span> = self.read().1.into_iter().filter(|span| span.trace == trace).collect();
             (spans.len() >= count).then_some(spans)
         })
-        .await
+        .await;
+        let registry = include_str!("../../../telemetry/semconv/registry.yaml");
+        let registry: serde_json::Value = serde_saphyr::from_str(registry).expect("the registry is YAML");
+        spans.iter().for_each(|span| span.hold(&registry));
+        spans
+    }
+}
+
+impl Span {
+    /// Fails where an attribute is not among those of such a span in the registry, or of another type.
+    fn hold(&self, registry: &serde_json::Value) {
+        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+        let groups = list(&registry["groups"]);
+        let id = match self.kind.as_str() {
+            "SPAN_KIND_SERVER" => "span.zerver.request".to_owned(),
+            "SPAN_KIND_CLIENT" => "span.zerver.call".to_owned(),
+            _ => format!("span.{}", self.name.split(' ').next().unwrap_or_default()),
+        };
+        let group = groups.iter().find(|group| group["id"] == *id).unwrap_or_else(|| panic!("{id} is not there"));
+        let ours = list(&groups[0]["attributes"]);
+        for (key, kind) in &self.types {
+            let named = |one: &serde_json::Value| {
+                let name = one["ref"].as_str().or_else(|| one["id"].as_str()).unwrap_or_default();
+                key == name || key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+            };
+            let refs = list(&group["attributes"]);
+            let found = refs.iter().find(|one| named(one)).unwrap_or_else(|| panic!("{key} is not in {id}: {self:#?}"));
+            let definition = ours.iter().find(|one| one["id"] == found["ref"]);
+            let wanted = definition.map_or(&found["annotations"]["type"], |one| &one["type"]);
+            // A closed list of texts is a mapping.
+            let wanted = match wanted.as_str().unwrap_or("string") {
+                "string" | "template[string]" => "Str",
+                "int" => "Int",
+                "double" => "Double",
+                "boolean" => "Bool",
+                "template[string[]]" => "Slice",
+                other => panic!("{other} is no type that we send"),
+            };
+            assert_eq!(kind, wanted, "{key} of {self:#?}");
+        }
     }
 }
 

@@ -25,7 +25,10 @@ pub(crate) fn client(node: &Node) -> Option<[Cow<'_, str>; 5]> {
 }
 
 fn method(node: &Node) -> Option<Cow<'_, str>> {
-    Some(text(node, semconv::HTTP_METHOD)).filter(|method| !method.is_empty())
+    match node.attr(semconv::HTTP_METHOD)? {
+        Value::Text(method) => Some(Cow::Borrowed(semconv::known_method(method))),
+        _ => None,
+    }
 }
 
 fn text<'n>(node: &'n Node, key: &str) -> Cow<'n, str> {

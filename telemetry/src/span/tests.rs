@@ -64,7 +64,9 @@ fn ids_differ_and_every_parent_is_there() {
         assert_eq!(ids.len(), spans.len());
         assert!(spans.iter().skip(1).all(|span| ids.contains(&span.parent_span_id)));
         let keys = |span: &SpanData| span.attributes.iter().map(|a| a.key.to_string()).collect::<Vec<_>>();
+        let registry = semconv::registry::Registry::read();
         for span in &spans {
+            registry.hold(span);
             let unique: HashSet<_> = keys(span).into_iter().collect();
             assert_eq!(unique.len(), span.attributes.len(), "{}: a key stands twice", span.name);
             assert!(semconv::SUPERSEDED.iter().all(|(old, _)| !unique.contains(*old)));
@@ -114,6 +116,72 @@ fn names_are_few_and_never_the_raw_path() {
         }
         assert_eq!(spans(&timeline, Reason::Sampled, &SpanSettings::default())[0].name, expected);
     }
+}
+
+/// What the gateway and the flows note, whatever it is called in a timeline, has its name and type in the registry.
+#[test]
+fn every_span_is_as_the_registry_says() {
+    let registry = semconv::registry::Registry::read();
+    let text = |text: &str| Value::Text(text.into());
+    let mut timeline = sample();
+    timeline.lost_events = 3;
+    timeline.parent_span_id = Some(SpanId(9));
+    (timeline.status, timeline.nodes[0].status) = (502, 0);
+    timeline.nodes[0].attrs.extend([
+        ("header.x-tier".into(), text("gold")),
+        ("zerver.baggage.tenant".into(), text("acme")),
+        ("zerver.baggage_lost".into(), Value::Int(1)),
+        ("zerver.limit".into(), text("few")),
+        ("zerver.breaker".into(), text("open")),
+        ("zerver.request.id".into(), text("abc-1")),
+        ("url.query".into(), text("a=1")),
+        ("http.response.body.size".into(), Value::Int(7)),
+    ]);
+    let call = timeline.nodes.iter_mut().find(|node| node.kind == NodeKind::Effect).expect("the example has calls");
+    call.attempt = 2;
+    call.attrs = vec![
+        (semconv::HTTP_METHOD.into(), text("GET")),
+        ("peer".into(), text("10.0.0.5:8081")),
+        ("server.address".into(), text("carts.internal")),
+        ("server.port".into(), Value::Int(8081)),
+        ("url.path".into(), text("/v1/carts")),
+        ("zerver.connection.reused".into(), Value::Bool(true)),
+        ("shared".into(), Value::Bool(true)),
+        ("request_body_wait".into(), Value::Float(0.5)),
+    ];
+    let settings = SpanSettings { all_nodes: true, ..SpanSettings::default() };
+    for reason in [Reason::Sampled, Reason::Error, Reason::Slow, Reason::Promoted, Reason::Baseline] {
+        let spans = spans(&timeline, reason, &settings);
+        spans.iter().for_each(|span| registry.hold(span));
+        let attr = |span: &SpanData, key: &str| {
+            span.attributes.iter().find(|one| one.key.as_str() == key).map(|one| one.value.to_string())
+        };
+        assert_eq!(attr(&spans[0], "http.request.header.x-tier").as_deref(), Some("[\"gold\"]"));
+        let call = spans.iter().find(|span| span.span_kind == SpanKind::Client).expect("there is a call");
+        assert_eq!(attr(call, "url.full").as_deref(), Some("http://carts.internal:8081/v1/carts"));
+    }
+}
+
+#[test]
+fn a_proxied_call_asks_for_what_its_client_asked_for() {
+    let mut timeline = sample();
+    timeline.nodes[0].attrs.push(("url.query".into(), Value::Text("a=‹x›".into())));
+    let mut call = timeline.nodes.remove(3);
+    (call.id, call.parent) = (NodeId(1), Some(NodeId::ROOT));
+    call.attrs = vec![
+        (semconv::HTTP_METHOD.into(), Value::Text("BREW".into())),
+        ("server.address".into(), Value::Text("web".into())),
+        ("server.port".into(), Value::Int(80)),
+    ];
+    timeline.nodes.truncate(1);
+    timeline.nodes.push(call);
+    let spans = spans(&timeline, Reason::Sampled, &SpanSettings::default());
+    let attr =
+        |key: &str| spans[1].attributes.iter().find(|one| one.key.as_str() == key).map(|one| one.value.to_string());
+    assert_eq!(attr("url.full").as_deref(), Some("http://web:80/checkout/42?a=‹x›"));
+    // A method of the client's own making names no span and no series.
+    assert_eq!((&*spans[1].name, attr("http.request.method").as_deref()), ("HTTP", Some("_OTHER")));
+    assert_eq!(attr("http.request.method_original").as_deref(), Some("BREW"));
 }
 
 #[test]

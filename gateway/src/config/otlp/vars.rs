@@ -9,6 +9,7 @@ use super::value::{compression, exporter, headers, pairs, protocol};
 use super::{OtlpExemplars, OtlpTemporality};
 use crate::config::document::Document;
 use crate::config::placed::Placed;
+use crate::config::propagation::Propagator;
 use crate::config::variable::{Variable, millis, number, some, variable, yes_or_no};
 
 type Set = Result<(), String>;
@@ -88,7 +89,7 @@ pub const GENERAL: &[Variable] = &[
             if !(0.0..=1.0).contains(&share) {
                 return Err("does not lie between 0 and 1".to_owned());
             }
-            page.telemetry.otlp.sample = share;
+            sample(page, share);
             Ok(())
         },
     ),
@@ -101,9 +102,9 @@ pub const GENERAL: &[Variable] = &[
     ),
     variable(
         "OTEL_PROPAGATORS",
-        "tracecontext, baggage, or both",
+        "tracecontext, baggage, both, or none",
         "tracecontext,baggage",
-        "the headers that carry the trace; there are no others, so anything else is refused",
+        "the headers that carry the trace on (`telemetry.propagators`); there are no others, so anything else is refused",
         propagators,
     ),
     variable("OTEL_BSP_SCHEDULE_DELAY", "milliseconds", "1000", DELAY, |page, text| {
@@ -381,12 +382,18 @@ const BATCH: &str = "how many make a batch, about";
 const ATTRIBUTES: &str = "attributes of a span or a log record";
 const VALUES: &str = "length of a text among its attributes";
 
+/// A variable goes before the page, wherever that says it.
+fn sample(page: &mut Document, share: f64) {
+    page.telemetry.otlp.sample = share;
+    page.telemetry.sampling.sample = None;
+}
+
 fn sampler(page: &mut Document, text: &str) -> Set {
     match text {
         // With the share that `OTEL_TRACES_SAMPLER_ARG` or the page gives.
         "parentbased_traceidratio" => {}
-        "parentbased_always_on" => page.telemetry.otlp.sample = 1.0,
-        "parentbased_always_off" => page.telemetry.otlp.sample = 0.0,
+        "parentbased_always_on" => sample(page, 1.0),
+        "parentbased_always_off" => sample(page, 0.0),
         "always_on" | "always_off" | "traceidratio" => {
             return Err(format!(
                 "would overrule the caller's decision, which always holds; write `parentbased_{text}`"
@@ -397,12 +404,18 @@ fn sampler(page: &mut Document, text: &str) -> Set {
     Ok(())
 }
 
-fn propagators(_: &mut Document, text: &str) -> Set {
-    let names: Vec<&str> = text.split(',').map(str::trim).collect();
-    match names.iter().find(|name| !["tracecontext", "baggage"].contains(*name)) {
-        Some(other) => Err(format!("names `{other}`, which is not spoken")),
-        None => Ok(()),
+fn propagators(page: &mut Document, text: &str) -> Set {
+    let mut list = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        match name {
+            "tracecontext" => list.push(Propagator::TraceContext),
+            "baggage" => list.push(Propagator::Baggage),
+            "none" => {}
+            other => return Err(format!("names `{other}`, which is not spoken")),
+        }
     }
+    page.telemetry.propagators = list;
+    Ok(())
 }
 
 fn attributes(page: &mut Document, text: &str) -> Set {

@@ -119,7 +119,7 @@ fn queues_readings_limits_and_names_are_obeyed() {
 
 #[test]
 fn the_sampler_may_take_a_share() {
-    let share = |vars: &[(&str, &str)]| read(vars).expect("they are fit").telemetry.otlp.sample;
+    let share = |vars: &[(&str, &str)]| read(vars).expect("they are fit").telemetry.head();
     let (sampler, arg) = ("OTEL_TRACES_SAMPLER", ("OTEL_TRACES_SAMPLER_ARG", "0.3"));
     for (name, expected) in
         [("parentbased_traceidratio", 0.3), ("parentbased_always_on", 1.0), ("parentbased_always_off", 0.0)]
