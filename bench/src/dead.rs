@@ -15,12 +15,14 @@ use crate::telemetry::request::SPANS;
 /// Requests of a full run.
 pub(crate) const REQUESTS: u64 = 10_000_000;
 /// Requests of a quick one.
-pub(crate) const QUICK: u64 = 200_000;
+pub(crate) const QUICK: u64 = 300_000;
 
 /// Requests between two looks of the collector, as at 20,000 a second.
 const BATCH: u64 = 1_000;
 /// Of so many stretches one is run without export too, to compare with.
 const COMPARED: u64 = 10;
+/// Requests that the one without export sees first: its store is full from then on, so that what grows is the other's.
+const WARM: u64 = 20_000;
 /// The run is looked at in so many parts; the first fills what has a bound: the store, the queue, the pools.
 const PARTS: u64 = 10;
 /// The most that a wait for the exporter's end may take.
@@ -40,6 +42,9 @@ pub(crate) fn run(requests: u64) -> Result<(), Box<dyn Error>> {
         telemetry.collect();
         own / BATCH as f64
     };
+    for _ in 0..WARM / BATCH {
+        stretch(&alone);
+    }
     let batches = requests.div_ceil(BATCH).max(PARTS);
     let (mut with, mut without) = (Sample::default(), Sample::default());
     // The largest of each part, in MiB.

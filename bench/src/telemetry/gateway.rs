@@ -47,8 +47,12 @@ impl Telemetry {
     /// When they cannot be made.
     pub(crate) fn start(spans: Spans) -> Result<Self, Box<dyn Error>> {
         let recorder = Recorder::for_tests(Clock::real());
-        let promotion =
-            PromotionSettings { debug_jobs: matches!(spans, Spans::SentWithWaits(_)), ..PromotionSettings::default() };
+        let promotion = PromotionSettings {
+            queue: NEVER,
+            park: NEVER,
+            debug_jobs: matches!(spans, Spans::SentWithWaits(_)),
+            ..PromotionSettings::default()
+        };
         let exporter = match spans {
             Spans::Dropped => None,
             Spans::Sent(to) | Spans::SentWithWaits(to) => {
