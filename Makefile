@@ -15,10 +15,15 @@ PROFILE ?= dev
 # On CI the lock file is law.
 LOCKED := $(if $(CI),--locked)
 
+# The benchmarks; PROFILE=quick builds them faster, without link-time optimisation.
+BENCH_PROFILE := $(if $(filter quick,$(PROFILE)),quick,release)
+BENCH = mkdir -p target/bench && ZERVER_TEST_NGINX=$$(tools/need nginx || true) \
+	cargo run $(LOCKED) --profile $(BENCH_PROFILE) -p zerver-bench --
+
 # What `make check` consists of, cheapest first; .ci/run times each.
 CHECKS := fmt-check tidy typos deny clippy loom features doc
 
-.PHONY: help run test check bench bench-flows bench-tracer bench-proxy bench-shed fmt clean-tools needs check-parts $(CHECKS)
+.PHONY: help run test check bench bench-telemetry bench-dead bench-flows bench-proxy bench-shed fmt clean-tools needs check-parts $(CHECKS)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,20 +55,27 @@ clippy: needs ## lints, warnings are errors
 loom: needs ## the interleavings of what several threads write
 	@cargo test $(LOCKED) -p zerver-telemetry --lib --features loom --quiet loom
 
-features: needs ## each crate builds with its optional features off
+features: needs ## each crate builds with its optional features off, and the recorder compiled out
 	@cargo check $(LOCKED) -p zerver-flows --no-default-features
 	@cargo check $(LOCKED) -p zerver --no-default-features
+	@cargo check $(LOCKED) -p zerver-telemetry --features unrecorded
 
 doc: needs ## the API documentation, warnings are errors (open target/doc/zerver/index.html)
 	@RUSTDOCFLAGS="-D warnings" cargo doc $(LOCKED) --workspace --no-deps
 
-bench: needs ## measure against bare pingora, nginx and hand-written code; results in target/bench/*.json
-	@mkdir -p target/bench
-	@ZERVER_TEST_NGINX=$$(tools/need nginx || true) cargo run $(LOCKED) --release -p zerver-bench -- $(ARGS)
+bench: needs bench-unrecorded ## measure against bare pingora, nginx, OpenTelemetry and more; results in target/bench/*.json
+	@$(BENCH) $(ARGS)
 
-bench-flows bench-tracer bench-proxy bench-shed: bench-%: needs ## one of them; ARGS=--quick for a first look
-	@mkdir -p target/bench
-	@ZERVER_TEST_NGINX=$$(tools/need nginx || true) cargo run $(LOCKED) --release -p zerver-bench -- $* $(ARGS)
+bench-telemetry bench-dead bench-flows bench-shed: bench-%: needs ## one of them; ARGS=--quick for a first look
+	@$(BENCH) $* $(ARGS)
+
+bench-proxy: needs bench-unrecorded ## another; it needs a second build, of a gateway without its recorder
+	@$(BENCH) proxy $(ARGS)
+
+# A build of its own name, beside the one that measures: both are made in one folder, so only our own crates are built twice.
+bench-unrecorded:
+	@cargo build $(LOCKED) --profile $(BENCH_PROFILE) -p zerver-bench --features unrecorded
+	@cp -f target/$(BENCH_PROFILE)/zerver-bench target/$(BENCH_PROFILE)/zerver-bench-unrecorded
 
 fmt: ## format the code
 	@cargo fmt --all

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::serve::{COUNT, COUNTED};
@@ -36,7 +37,15 @@ impl Server {
     /// # Errors
     /// When it does not start, with what it said.
     pub(crate) fn own(words: &[&str]) -> Result<Self, Box<dyn Error>> {
-        let mut command = Command::new(std::env::current_exe()?);
+        Self::of(&std::env::current_exe()?, words)
+    }
+
+    /// Starts another build of this program as `serve <words>`.
+    ///
+    /// # Errors
+    /// When it does not start, with what it said.
+    pub(crate) fn of(program: &Path, words: &[&str]) -> Result<Self, Box<dyn Error>> {
+        let mut command = Command::new(program);
         command.arg("serve").args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process(command.spawn()?);
         let (to, from) = (process.0.stdin.take(), process.0.stdout.take());

@@ -5,7 +5,34 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use zerver_telemetry::clock::{Clock, Ticks};
+
+/// Processor time that the calling thread has used, user and system: what others do to the machine meanwhile is not in it.
+pub(crate) fn own_cpu_ns() -> f64 {
+    nanos(ClockId::ThreadCPUTime)
+}
+
+/// Processor time that all threads of this process have used, those that have ended among them.
+pub(crate) fn process_cpu_ns() -> f64 {
+    nanos(ClockId::ProcessCPUTime)
+}
+
+fn nanos(clock: ClockId) -> f64 {
+    let read = clock_gettime(clock);
+    read.tv_sec as f64 * 1e9 + read.tv_nsec as f64
+}
+
+/// Memory of this process that is in use and not swapped out, in bytes.
+///
+/// # Errors
+/// When this is no Linux.
+pub(crate) fn resident() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other("/proc/self/status has no VmRSS"))
+}
 
 /// Processor time of every live thread of a process, by thread number, with the thread's name.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +148,13 @@ mod tests {
         std::thread::yield_now();
         let used = Threads::of(std::process::id()).expect("this is Linux").since(&before, "");
         assert!(used > Duration::ZERO, "{used:?}");
+    }
+
+    #[test]
+    fn the_process_has_used_what_this_thread_has_and_lives_somewhere() {
+        let own = own_cpu_ns();
+        assert!(own > 0.0 && process_cpu_ns() >= own);
+        assert!(resident().expect("this is Linux") > 1 << 20);
     }
 
     #[test]

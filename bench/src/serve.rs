@@ -11,6 +11,8 @@ use std::error::Error;
 use std::io::{self, BufRead as _, Write as _};
 use std::net::SocketAddr;
 
+use zerver_telemetry::recorder::RECORDING;
+
 use crate::alloc;
 
 /// Begins counting allocations.
@@ -21,19 +23,22 @@ pub(crate) const COUNTED: &str = "counted";
 /// Threads that serve, in each of the servers: the load and the origin need processors too.
 const WORKERS: usize = 1;
 
-/// `serve origin`, `serve bare <origin>` or `serve gateway <origin>`.
+/// `serve origin`, `serve bare <origin>`, `serve gateway <origin>`, or in a build without the recorder `serve unrecorded <origin>`.
 pub(crate) fn main(words: &[String]) -> Result<(), Box<dyn Error>> {
     let runtime = zerver::gateway::runtime(WORKERS)?;
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["origin"] => obey(runtime.block_on(origin::start())?),
         ["bare", origin] => obey(runtime.block_on(bare::start(origin.parse()?))?),
-        ["gateway", origin] => {
+        [kind @ ("gateway" | "unrecorded"), origin] => {
+            if RECORDING == (kind == "unrecorded") {
+                return Err("this is the other build".into());
+            }
             let gateway = runtime.block_on(gateway::start(origin.parse()?))?;
             obey(gateway.address)?;
             runtime.block_on(gateway.stop());
             Ok(())
         }
-        _ => Err("serve origin | bare <origin> | gateway <origin>".into()),
+        _ => Err("serve origin | bare <origin> | gateway <origin> | unrecorded <origin>".into()),
     }
 }
 

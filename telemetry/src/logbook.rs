@@ -14,6 +14,10 @@ use crate::names::Name;
 use crate::propagation::Carried;
 use crate::sync::{AtomicU32, AtomicU64};
 
+/// Whether this build records. It does, but for the crate's feature `unrecorded`, which is there to measure what recording
+/// costs a gateway: then the identity of the trace is all that a request's recording holds.
+pub const RECORDING: bool = !cfg!(feature = "unrecorded");
+
 /// Records in one chunk: 4 KiB, enough for a flow of four steps and six effects without a second one.
 const CHUNK_RECORDS: usize = if cfg!(feature = "loom") { 2 } else { 128 };
 /// The word of a record that says what it is.
@@ -127,6 +131,9 @@ impl Logbook {
     /// Writes one record; counts it as lost when the logbook is full.
     #[inline]
     pub(crate) fn write(&self, at: Ticks, event: Event) {
+        if !RECORDING {
+            return;
+        }
         let place = self.len.fetch_add(1, Relaxed) as usize;
         if place >= RECORDS {
             // Put the length back near its bound, so that it cannot run over.
@@ -145,6 +152,9 @@ impl Logbook {
     /// Writes a transition, or adds it to the folded sums.
     #[inline]
     pub(crate) fn transition(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, event: Event) {
+        if !RECORDING {
+            return;
+        }
         let folding = self.fold.since.load(Relaxed) != 0;
         if !folding && self.len.load(Relaxed) < FOLD_FROM {
             return self.write(at, event);
@@ -165,7 +175,7 @@ impl Logbook {
 
     /// From now on the request's own states are added up by cause instead of written one by one.
     pub(crate) fn fold_from(&self, at: Ticks, cause: Cause, name: Name) {
-        if self.fold.since.load(Relaxed) == 0 {
+        if RECORDING && self.fold.since.load(Relaxed) == 0 {
             self.fold.since.store(at.0, Relaxed);
             self.fold.last.store(at.0, Relaxed);
             self.fold.cause.store(cause as u32, Relaxed);
@@ -197,6 +207,9 @@ impl Logbook {
 
     /// Keeps a text; what does not fit is cut at a character and counted.
     pub(crate) fn text(&self, text: &str) -> (u32, u32) {
+        if !RECORDING {
+            return (0, 0);
+        }
         let words = u32::try_from(text.len().div_ceil(8)).unwrap_or(u32::MAX);
         let room = TEXT_WORDS as u32;
         let start = self.text_len.fetch_add(words.min(room), Relaxed).min(room);

@@ -26,6 +26,7 @@ use crate::ring::Ring;
 use crate::timeline::Timeline;
 use crate::worker;
 
+pub use crate::logbook::RECORDING;
 pub use opening::Opening;
 
 /// Sizes of the recorder. All of it is bounded.
@@ -155,7 +156,7 @@ impl Recorder {
         book.seed.store(seed, Relaxed);
         book.parent.store(context.parent.map_or(0, |s| s.0), Relaxed);
         book.flags.store((u32::from(context.sampled) * SAMPLED) | (u32::from(context.random) * RANDOM), Relaxed);
-        let slot = inner.in_flight.enter(context.trace_id, at);
+        let slot = if RECORDING { inner.in_flight.enter(context.trace_id, at) } else { SlotId::NONE };
         let log = Log { book, recorder: self.clone(), slot };
         let root = log.book.next_node();
         log.book.write(
@@ -395,6 +396,9 @@ impl Log {
         let inner = &recorder.0;
         inner.in_flight.leave(slot);
         inner.finished.fetch_add(1, Relaxed);
+        if !RECORDING {
+            return recorder.recycle(book);
+        }
         if let Some(displaced) = inner.ring.push(book) {
             recorder.recycle(displaced);
         }

@@ -1,6 +1,4 @@
-//! The recorder: time and allocations per event and per request, with the clock's share told apart.
-
-mod request;
+//! The recorder by itself: time and allocations per event and per request, with the clock's share told apart.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -17,12 +15,11 @@ use zerver_telemetry::recorder::{Opening, Recorder, RecorderSettings, Recording}
 
 use crate::alloc;
 use crate::length::Length;
-use crate::machine::{Threads, Watch};
+use crate::machine::Threads;
 use crate::race::{Runner, race};
 use crate::sample::Sample;
 use crate::table::{Row, Table};
-
-use request::{RECORDS, Stamps, Words};
+use crate::telemetry::request::{self, RECORDS, Stamps, Words};
 
 /// Events of one kind in a request that has only those: below the number from which states are folded.
 const EVENTS: u64 = 400;
@@ -31,16 +28,13 @@ const TEXTS: u64 = 60;
 /// Requests between two looks of the collector: those of 20,000 a second, at its 50 ms.
 const BATCH: u64 = 1_000;
 
-pub(crate) fn run(length: Length) -> Result<(), Box<dyn Error>> {
-    let watch = Watch::start(&[]);
-    let mut table = Table::new("tracer");
+/// Measures the recorder into `table`.
+pub(super) fn measure(table: &mut Table, length: Length) -> Result<(), Box<dyn Error>> {
     let rounds = if length == Length::Quick { 40 } else { 600 };
-    hot(&mut table, rounds);
-    events(&mut table, rounds / 2);
-    allocations(&mut table);
-    collected(&mut table, if length == Length::Quick { 40 } else { 240 })?;
-    table.finish(watch.end())?;
-    Ok(())
+    hot(table, rounds);
+    events(table, rounds / 2);
+    allocations(table);
+    collected(table, if length == Length::Quick { 40 } else { 240 })
 }
 
 /// The request's own path: what the thread that serves it pays, the hand-over to the ring included.
@@ -69,11 +63,13 @@ fn hot(table: &mut Table, rounds: usize) {
                     black_box(real.now());
                 }
             }),
-            Runner::new(|times| (0..times).for_each(|_| request::record(&on_real, &words, Stamps::Each))),
-            Runner::new(|times| (0..times).for_each(|_| request::record(&on_real, &words, Stamps::Shared))),
-            Runner::new(|times| (0..times).for_each(|_| request::record(&on_manual, &manual_words, Stamps::Each))),
+            Runner::new(|times| (0..times).for_each(|_| request::record(&on_real, &words, Stamps::Each, false))),
+            Runner::new(|times| (0..times).for_each(|_| request::record(&on_real, &words, Stamps::Shared, false))),
+            Runner::new(|times| {
+                (0..times).for_each(|_| request::record(&on_manual, &manual_words, Stamps::Each, false))
+            }),
             Runner::new(|times| (0..times).for_each(|_| finish(&on_manual, begin(&on_manual)))),
-            Runner::new(|times| (0..times).for_each(|_| request::record(&cold, &cold_words, Stamps::Shared))),
+            Runner::new(|times| (0..times).for_each(|_| request::record(&cold, &cold_words, Stamps::Shared, false))),
         ],
     );
     let (each, few) = (Stamps::Each.reads(), Stamps::Shared.reads());
@@ -170,7 +166,7 @@ fn events(table: &mut Table, rounds: usize) {
 fn allocations(table: &mut Table) {
     let recorder = Recorder::for_tests(Clock::real());
     let words = Words::new(recorder.names());
-    let go = |requests: u64| (0..requests).for_each(|_| request::record(&recorder, &words, Stamps::Each));
+    let go = |requests: u64| (0..requests).for_each(|_| request::record(&recorder, &words, Stamps::Each, false));
     // More than the ring holds: from here on each logbook was used before.
     go(20_000);
     let seen = alloc::counted(|| go(10_000));
@@ -190,7 +186,7 @@ fn collected(table: &mut Table, batches: u64) -> Result<(), Box<dyn Error>> {
     let collector = Collector::start(recorder.clone(), settings, Arc::default(), None, Vec::new())?;
     let batch = || {
         let began = clock.now();
-        (0..BATCH).for_each(|_| request::record(&recorder, &words, Stamps::Shared));
+        (0..BATCH).for_each(|_| request::record(&recorder, &words, Stamps::Shared, false));
         let hot = clock.nanos_between(began, clock.now()) as f64 / BATCH as f64;
         collector.flush();
         hot

@@ -6,14 +6,17 @@ use zerver_telemetry::names::{Name, Names};
 use zerver_telemetry::recorder::{Opening, Recorder};
 
 /// Records it writes: 11 nodes opened and ended, 18 states, 6 attributes.
-pub(super) const RECORDS: u64 = 46;
+pub(crate) const RECORDS: u64 = 46;
+
+/// Spans it becomes: itself, its steps, its effects.
+pub(crate) const SPANS: u64 = 11;
 
 /// Effects of each step.
 const EFFECTS: [usize; 4] = [2, 2, 1, 1];
 
 /// Where its moments come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stamps {
+pub(crate) enum Stamps {
     /// Each record that has a moment reads the clock for it.
     Each,
     /// The clock is read once where two events meet, as the flows' driver does.
@@ -34,7 +37,7 @@ impl Stamps {
 
 /// Names, interned as they are at load.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(crate) struct Words {
     pub(super) route: Name,
     pub(super) steps: [Name; 4],
     pub(super) targets: [Name; 6],
@@ -42,7 +45,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) fn new(names: &Names) -> Self {
+    pub(crate) fn new(names: &Names) -> Self {
         Self {
             route: names.intern("checkout"),
             steps: ["auth", "cart", "quote", "respond"].map(|name| names.intern(name)),
@@ -52,8 +55,8 @@ impl Words {
     }
 }
 
-/// Records one such request, first record to hand-over.
-pub(super) fn record(recorder: &Recorder, words: &Words, stamps: Stamps) {
+/// Records one such request, first record to hand-over. A sampled one is exported, where there is an exporter.
+pub(crate) fn record(recorder: &Recorder, words: &Words, stamps: Stamps, sampled: bool) {
     let clock = recorder.clock();
     let mut last = clock.now();
     // The present moment for a record that begins something; for one that shares its moment, the latest one read.
@@ -65,7 +68,7 @@ pub(super) fn record(recorder: &Recorder, words: &Words, stamps: Stamps) {
         Stamps::Each => fresh(last),
         Stamps::Shared => *last,
     };
-    let log = recorder.start(last, None, false);
+    let log = recorder.start(last, None, sampled);
     log.route(words.route, words.route, 1);
     log.state(shared(&mut last), NodeId::ROOT, Cause::Join, Name::NONE, None);
     let (mut effect, mut before) = (0, None);
@@ -105,7 +108,7 @@ mod tests {
     fn it_is_a_sound_timeline_of_the_size_it_says() {
         for stamps in [Stamps::Each, Stamps::Shared] {
             let recorder = Recorder::for_tests(Clock::real());
-            record(&recorder, &Words::new(recorder.names()), stamps);
+            record(&recorder, &Words::new(recorder.names()), stamps, false);
             let timeline = recorder.timelines().remove(0);
             timeline.check().expect("its states tile its nodes' lives");
             let nodes = timeline.nodes.len() as u64;
