@@ -1,6 +1,8 @@
 //! The benchmarks: each target prints a table and writes `target/bench/<name>.json`.
 //!
-//!     zerver-bench all | telemetry | dead | flows | proxy | shed   [--quick] [requests of `dead`]
+//! ```text
+//! zerver-bench all | telemetry | dead | flows | proxy | shed   [--quick] [requests of dead]
+//! ```
 
 mod length;
 mod alloc;
