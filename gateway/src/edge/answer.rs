@@ -32,10 +32,17 @@ pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: 
 /// Writes an answer. The connection stays usable where the request's body was read or is short enough to be read away.
 pub(super) async fn give(session: &mut Session, exchange: &mut Exchange, reply: Reply) -> Result<()> {
     exchange.waiting(Cause::Write, Name::NONE, None);
-    let small = content_length(&session.req_header().headers).is_none_or(|length| length <= 64 * 1024);
-    if small && !session.as_downstream_mut().is_body_done() {
-        // Without this the connection would have to be closed; the drain has a time limit of its own.
-        let _ = session.as_downstream_mut().drain_request_body().await;
+    let headers = &session.req_header().headers;
+    let small = content_length(headers).is_none_or(|length| length <= 64 * 1024);
+    let waits = headers.contains_key(header::EXPECT);
+    if !session.as_downstream_mut().is_body_done() {
+        if waits {
+            // A client that waits for leave to send its body has its answer instead; whether it sends some now is its choice.
+            session.as_downstream_mut().set_keepalive(None);
+        } else if small {
+            // Without this the connection would have to be closed; the drain has a time limit of its own.
+            let _ = session.as_downstream_mut().drain_request_body().await;
+        }
     }
     let head_only = session.req_header().method == Method::HEAD;
     let empty = head_only || reply.body.is_empty();

@@ -212,6 +212,7 @@ async fn a_body_is_asked_for_only_when_a_step_wants_it() {
     io.write_all(ask("nobody").as_bytes()).await.expect("it can be written");
     let refused = head(&mut io).await;
     assert!(refused.starts_with("HTTP/1.1 403 "), "it is refused without a look at its body: {refused}");
+    assert!(refused.to_lowercase().contains("connection: close"), "nobody waits for the body: {refused}");
     assert_eq!(files.origin.seen().len(), 1);
     gateway.stop().await;
 }
