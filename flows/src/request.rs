@@ -1,12 +1,12 @@
 //! What a flow is asked: the request as its steps see it.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zerver_telemetry::clock::Ticks;
+use zerver_telemetry::percent::decode_form;
 
 use crate::upload::Upload;
 
@@ -126,34 +126,11 @@ impl Req {
                 .filter(|pair| !pair.is_empty())
                 .map(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(key).into_owned(), decode(value).into_owned())
+                    (decode_form(key).into_owned(), decode_form(value).into_owned())
                 })
                 .collect()
         })
     }
-}
-
-/// Undoes percent-encoding and `+`, as HTML forms write queries; bytes that are not UTF-8 are replaced.
-fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let hex = |b: Option<&u8>| b.and_then(|b| (*b as char).to_digit(16));
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 2;
-            }
-            (b'+', ..) => out.push(b' '),
-            (byte, ..) => out.push(byte),
-        }
-        at += 1;
-    }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod id;
+pub mod percent;
 pub mod propagation;
 pub mod names;
 pub mod event;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use zerver_telemetry::explain::{self, Cohorts};
 use zerver_telemetry::export::prometheus;
 use zerver_telemetry::id::TraceId;
+use zerver_telemetry::percent::decode_form;
 use zerver_telemetry::slo::Standing;
 use zerver_telemetry::timeline::FORMAT_VERSION;
 
@@ -258,37 +259,13 @@ impl Query<'_> {
     fn text(&self, key: &str) -> Option<String> {
         self.0.split('&').find_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (name == key && !value.is_empty()).then(|| decode(value))
+            (name == key && !value.is_empty()).then(|| decode_form(value).into_owned())
         })
     }
 
     fn number<T: std::str::FromStr>(&self, key: &str, default: T) -> Result<T, T::Err> {
         self.text(key).map_or(Ok(default), |text| text.parse())
     }
-}
-
-/// Undoes percent-encoding; what is no encoding stays.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let hex = |b: u8| char::from(b).to_digit(16);
-        match (first, after) {
-            (b'%', [a, b, tail @ ..]) if hex(*a).is_some() && hex(*b).is_some() => {
-                bytes.push((hex(*a).unwrap_or(0) * 16 + hex(*b).unwrap_or(0)) as u8);
-                rest = tail;
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = after;
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn range(text: Option<&str>) -> Option<(f64, f64)> {
@@ -307,7 +284,7 @@ mod tests {
         assert_eq!(query.text("route").as_deref(), Some("a b/c d"));
         assert_eq!(query.number("since", 0_u64), Ok(7));
         assert_eq!(query.number("limit", 5_usize), Ok(5));
-        assert_eq!((query.text("x"), decode("100%")), (None, "100%".into()));
+        assert_eq!(query.text("x"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::list::{Kept, members};
+use crate::percent::decode;
 
 /// Members that go on; further ones do not.
 pub const MEMBERS: usize = 180;
@@ -59,21 +60,12 @@ fn is_member(member: &str) -> bool {
     member.split(';').enumerate().all(|(place, part)| pair(part, place > 0))
 }
 
+/// A value as text; what it must not do to whoever shows it is taken out.
 fn decoded(value: &str) -> Cow<'_, str> {
-    if !value.contains('%') {
-        return Cow::Borrowed(value);
+    match decode(value) {
+        Cow::Owned(text) => Cow::Owned(text.replace(char::is_control, "\u{fffd}")),
+        as_sent => as_sent,
     }
-    let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value.as_bytes());
-    while let [byte, after @ ..] = rest {
-        let digit = |place: usize| after.get(place).and_then(|digit| char::from(*digit).to_digit(16));
-        let (one, left) = match (*byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, &after[2..]),
-            (byte, ..) => (byte, after),
-        };
-        bytes.push(one);
-        rest = left;
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).replace(char::is_control, "\u{fffd}"))
 }
 
 #[cfg(test)]

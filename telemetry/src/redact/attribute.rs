@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{MASK, REDACTED, Redaction, looks_secret, url};
+use super::{MASK, REDACTED, Redaction, looks_secret};
+use crate::percent::decode_form;
 use crate::semconv;
 use crate::timeline::{Node, Value};
 
@@ -140,7 +141,7 @@ impl Redactor {
             *text = shown.as_ref().into();
         }
         for raw in found {
-            let decoded = url::decode(&raw).into_owned();
+            let decoded = decode_form(&raw).into_owned();
             for text in [decoded, raw] {
                 let room = self.hidden.len() < HIDDEN_MAX && text.len() >= TELLING;
                 if room && !self.hidden.contains(&text) {

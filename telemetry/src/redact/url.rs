@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::percent::decode_form;
+
 /// What is asked of a value: by its name, and by its text.
 pub(super) struct Asked<N, V> {
     /// Whether what goes by this name is hidden.
@@ -22,8 +24,8 @@ pub(super) fn query<'q>(
 ) -> Cow<'q, str> {
     let is_hidden = |pair: &str| match pair.split_once('=') {
         Some((_, "")) => false,
-        Some((name, value)) => (asked.name)(&decode(name)) || (asked.value)(&decode(value)),
-        None => (asked.value)(&decode(pair)),
+        Some((name, value)) => (asked.name)(&decode_form(name)) || (asked.value)(&decode_form(value)),
+        None => (asked.value)(&decode_form(pair)),
     };
     if !query.split('&').any(is_hidden) {
         return Cow::Borrowed(query);
@@ -73,7 +75,7 @@ pub(super) fn path<'p>(
         }
     }
     for (segment, hide) in segments.iter().zip(&mut hide) {
-        *hide |= !segment.is_empty() && (asked.value)(&decode(segment));
+        *hide |= !segment.is_empty() && (asked.value)(&decode_form(segment));
     }
     let matrix = |segment: &&str| segment.contains(';') && segment.contains('=');
     if !hide.contains(&true) && !segments.iter().any(matrix) {
@@ -95,7 +97,7 @@ pub(super) fn path<'p>(
             }
             match piece
                 .split_once('=')
-                .filter(|(name, value)| n > 0 && !value.is_empty() && (asked.name)(&decode(name)))
+                .filter(|(name, value)| n > 0 && !value.is_empty() && (asked.name)(&decode_form(name)))
             {
                 Some((name, value)) => {
                     hidden(value);
@@ -161,31 +163,4 @@ pub(super) fn parts<'u>(
         Some((path, query)) => (head, path, Some(query)),
         None => (head, rest, None),
     }
-}
-
-/// Undoes percent-encoding and `+`; what is no encoding stays.
-pub(super) fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let hex = |b: u8| char::from(b).to_digit(16).and_then(|n| u8::try_from(n).ok());
-        match (first, after) {
-            (b'%', [a, b, tail @ ..]) if hex(*a).is_some() && hex(*b).is_some() => {
-                bytes.push(hex(*a).unwrap_or(0) * 16 + hex(*b).unwrap_or(0));
-                rest = tail;
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = after;
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use zerver_telemetry::export::variables as otlp;
+use zerver_telemetry::percent::decode;
 
 use super::{OtlpCompression, OtlpProtocol};
 use crate::config::placed::Placed;
@@ -48,40 +49,14 @@ pub(super) fn headers(text: &str) -> Result<BTreeMap<String, Placed<Secret>>, St
 pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let pair = |pair: &str| {
         let (key, value) = pair.split_once('=').ok_or("is not `key=value`, with commas in between")?;
-        Ok((key.trim().to_owned(), percent_decoded(value.trim())))
+        Ok((key.trim().to_owned(), decode(value.trim()).into_owned()))
     };
     text.split(',').map(str::trim).filter(|text| !text.is_empty()).map(pair).collect()
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match code.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percent_encoding_is_forgiving() {
-        for (text, expected) in [("a%20b", "a b"), ("100%", "100%"), ("%zz%41", "%zzA"), ("%C3%BC", "ü")] {
-            assert_eq!(percent_decoded(text), expected);
-        }
-    }
 
     #[test]
     fn pairs_may_be_spaced_and_hold_equals_signs() {
