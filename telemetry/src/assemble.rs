@@ -95,7 +95,7 @@ fn until(
                 RawValue::Float(x) => Value::Float(x),
                 RawValue::Bool(yes) => Value::Bool(yes),
                 RawValue::Name(name) => Value::Text(names.get(name)),
-                RawValue::Text { start, len } => Value::Text(book.read_text(start, len).into()),
+                RawValue::Text { place, len } => Value::Text(book.text(place, len).into()),
             };
             Node {
                 id: NodeId(number as u16),

@@ -1,11 +1,11 @@
-//! The closed list of what can happen to a request, and the 32-byte record that each event becomes.
+//! The closed list of what can happen to a request; how each event is written down is in `logbook/record`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Ticks;
 use crate::names::Name;
 
-/// The number of a node within its request: 0 is the request itself, the rest in order of their opening.
+/// The number of a node within its request: 0 is the request itself, the rest grow in the order of their opening. In a
+/// timeline they are places; while a request is recorded they leave gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(pub u16);
@@ -13,8 +13,6 @@ pub struct NodeId(pub u16);
 impl NodeId {
     /// The request itself.
     pub const ROOT: Self = Self(0);
-    /// "No node", in records.
-    pub(crate) const NONE: u16 = u16::MAX;
 }
 
 /// What a node of a timeline is.
@@ -235,153 +233,18 @@ pub enum RawValue {
     Bool(bool),
     /// An interned name.
     Name(Name),
-    /// A piece of the logbook's text area.
+    /// A text in the logbook, from this record on.
     Text {
-        /// Where it begins, in bytes.
-        start: u32,
+        /// The place of its record.
+        place: u16,
         /// How long it is, in bytes.
-        len: u32,
+        len: u16,
     },
-}
-
-/// The four words of a record.
-pub(crate) type Words = [u64; 4];
-
-const OPEN: u64 = 1;
-const STATE: u64 = 2;
-const CLOSE: u64 = 3;
-const ATTR: u64 = 4;
-const FOLD: u64 = 5;
-
-fn head(kind: u64, code: u8, node: NodeId, name: Name) -> u64 {
-    kind | (u64::from(code) << 8) | (u64::from(node.0) << 16) | (u64::from(name.0) << 32)
-}
-
-fn optional(node: Option<NodeId>) -> u64 {
-    u64::from(node.map_or(NodeId::NONE, |n| n.0))
-}
-
-fn node_at(word: u64, shift: u32) -> Option<NodeId> {
-    let number = (word >> shift) as u16;
-    (number != NodeId::NONE).then_some(NodeId(number))
-}
-
-impl Event {
-    /// Packs the event and its moment into a record.
-    #[inline]
-    pub(crate) fn pack(self, at: Ticks) -> Words {
-        match self {
-            Self::Open { node, name, kind, parent, after, attempt, occurrence, cause, cause_name } => [
-                at.0,
-                head(OPEN, kind as u8, node, name),
-                optional(parent) | (optional(after) << 16) | (u64::from(attempt) << 32) | (u64::from(occurrence) << 48),
-                u64::from(cause as u8) | (u64::from(cause_name.0) << 32),
-            ],
-            Self::State { node, cause, name, woken_by, worker } => {
-                [at.0, head(STATE, cause as u8, node, name), optional(woken_by) | (u64::from(worker) << 16), 0]
-            }
-            Self::Close { node, outcome, status, error } => {
-                [at.0, head(CLOSE, outcome as u8, node, error), u64::from(status), 0]
-            }
-            Self::Attr { node, key, value } => {
-                let (code, a, b) = match value {
-                    RawValue::Int(n) => (0, n.cast_unsigned(), 0),
-                    RawValue::Float(x) => (1, x.to_bits(), 0),
-                    RawValue::Bool(yes) => (2, u64::from(yes), 0),
-                    RawValue::Name(name) => (3, u64::from(name.0), 0),
-                    RawValue::Text { start, len } => (4, u64::from(start), u64::from(len)),
-                };
-                [at.0, head(ATTR, code, node, key), a, b]
-            }
-            Self::Fold { node, cause, name, ticks } => [at.0, head(FOLD, cause as u8, node, name), ticks, 0],
-        }
-    }
-
-    /// Reads a record back; none when it was never a record.
-    pub(crate) fn unpack(words: Words) -> Option<(Ticks, Self)> {
-        let [ticks, head, a, b] = words;
-        let code = (head >> 8) as u8;
-        let node = NodeId((head >> 16) as u16);
-        let name = Name((head >> 32) as u32);
-        let event = match head & 0xff {
-            OPEN => Self::Open {
-                node,
-                name,
-                kind: match code {
-                    0 => NodeKind::Request,
-                    1 => NodeKind::Station,
-                    2 => NodeKind::Step,
-                    3 => NodeKind::Effect,
-                    _ => NodeKind::Branch,
-                },
-                parent: node_at(a, 0),
-                after: node_at(a, 16),
-                attempt: (a >> 32) as u16,
-                occurrence: (a >> 48) as u16,
-                cause: *Cause::ALL.get(usize::from(b as u8))?,
-                cause_name: Name((b >> 32) as u32),
-            },
-            STATE => Self::State {
-                node,
-                cause: *Cause::ALL.get(usize::from(code))?,
-                name,
-                woken_by: node_at(a, 0),
-                worker: (a >> 16) as u16,
-            },
-            CLOSE => {
-                Self::Close { node, outcome: *Outcome::ALL.get(usize::from(code))?, status: a as u16, error: name }
-            }
-            ATTR => {
-                let value = match code {
-                    0 => RawValue::Int(a.cast_signed()),
-                    1 => RawValue::Float(f64::from_bits(a)),
-                    2 => RawValue::Bool(a != 0),
-                    3 => RawValue::Name(Name(a as u32)),
-                    _ => RawValue::Text { start: a as u32, len: b as u32 },
-                };
-                Self::Attr { node, key: name, value }
-            }
-            FOLD => Self::Fold { node, cause: *Cause::ALL.get(usize::from(code))?, name, ticks: a },
-            _ => return None,
-        };
-        Some((Ticks(ticks), event))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn records_read_back_as_they_were_written() {
-        let node = NodeId(7);
-        let name = Name(70_000);
-        for event in [
-            Event::Open {
-                node,
-                name,
-                kind: NodeKind::Effect,
-                parent: Some(NodeId(3)),
-                after: None,
-                attempt: 2,
-                occurrence: 5,
-                cause: Cause::Permit,
-                cause_name: Name(9),
-            },
-            Event::State { node, cause: Cause::Io, name, woken_by: Some(NodeId(6)), worker: 3 },
-            Event::State { node, cause: Cause::Worker, name: Name::NONE, woken_by: None, worker: 0 },
-            Event::Close { node, outcome: Outcome::Timeout, status: 504, error: name },
-            Event::Attr { node, key: name, value: RawValue::Int(-5) },
-            Event::Attr { node, key: name, value: RawValue::Float(0.25) },
-            Event::Attr { node, key: name, value: RawValue::Bool(true) },
-            Event::Attr { node, key: name, value: RawValue::Name(Name(12)) },
-            Event::Attr { node, key: name, value: RawValue::Text { start: 3, len: 40 } },
-            Event::Fold { node, cause: Cause::Write, name, ticks: 1 << 40 },
-        ] {
-            assert_eq!(Event::unpack(event.pack(Ticks(11))), Some((Ticks(11), event)));
-        }
-        assert_eq!(Event::unpack([0; 4]), None);
-    }
 
     #[test]
     fn causes_and_outcomes_stand_at_their_number() {

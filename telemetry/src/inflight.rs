@@ -1,43 +1,66 @@
-//! Who is still running: one fixed slot per request, written with relaxed stores, read by anyone at any time.
+//! Who is still running: every logbook there is stands on a shelf, and those of running requests say so themselves.
+//!
+//! A request pays nothing for being seen: what it writes anyway, its logbook, is read.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::SegQueue;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::{Clock, Ticks};
-use crate::event::Cause;
+use crate::event::{Cause, Event, NodeId};
 use crate::id::TraceId;
+use crate::logbook::Logbook;
 use crate::names::{Name, Names};
 
-/// The table of requests that have not ended.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    slots: Box<[Slot]>,
-    free: ArrayQueue<u32>,
-    untracked: AtomicU64,
+/// Every logbook of a recorder.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    /// Those that were made and not yet looked at, so that making one takes no lock. Each goes through once.
+    made: SegQueue<Arc<Logbook>>,
+    books: Mutex<Books>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    /// Start of the request in ticks; 0 when the slot is free.
-    started: AtomicU64,
-    trace: [AtomicU64; 2],
-    route: AtomicU32,
-    step: AtomicU32,
-    cause: AtomicU32,
-    since: AtomicU64,
+struct Books {
+    all: HashMap<u32, Arc<Logbook>>,
+    /// Turns of those that are gone.
+    gone: Turns,
 }
 
-/// One request that has not ended, as it stood when the table was read.
+/// Requests that began and that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turns {
+    pub(crate) started: u64,
+    pub(crate) finished: u64,
+}
+
+impl Turns {
+    fn add(&mut self, book: &Logbook) {
+        let turns = book.turns.load(Acquire);
+        self.started += turns.div_ceil(2);
+        self.finished += turns / 2;
+    }
+}
+
+/// One request that has not ended, as it stood when it was read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Running {
     /// Its trace.
     pub trace_id: TraceId,
     /// Its route, empty until one was found.
     pub route: String,
-    /// The node opened last.
+    /// The node that was opened last of those that have not ended: the step or call it is in. Empty where there is none.
     pub at: String,
+    /// That node's state; the request's own where there is none.
+    pub at_cause: Cause,
+    /// The permit, upstream or timer of that state, if it has a name.
+    pub at_name: String,
+    /// How long it has been in that state, in milliseconds.
+    pub at_ms: f64,
     /// The request's own state.
     pub cause: Cause,
     /// How long it has been in that state, in milliseconds.
@@ -46,130 +69,142 @@ pub struct Running {
     pub age_ms: f64,
 }
 
-/// The number of a slot, or of none when the table was full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SlotId(u32);
-
-impl SlotId {
-    pub(crate) const NONE: Self = Self(u32::MAX);
-}
-
-impl InFlight {
-    pub(crate) fn new(capacity: u32) -> Self {
-        let free = ArrayQueue::new(capacity.max(1) as usize);
-        for n in 0..capacity.max(1) {
-            let _ = free.push(n);
-        }
-        Self { slots: (0..capacity.max(1)).map(|_| Slot::default()).collect(), free, untracked: AtomicU64::new(0) }
+impl Shelf {
+    /// Takes a new logbook in.
+    pub(crate) fn add(&self, book: Arc<Logbook>) {
+        self.made.push(book);
     }
 
-    /// Takes a slot; when all are taken the request runs untracked and is counted.
-    pub(crate) fn enter(&self, trace: TraceId, at: Ticks) -> SlotId {
-        let Some(number) = self.free.pop() else {
-            self.untracked.fetch_add(1, Relaxed);
-            return SlotId::NONE;
-        };
-        let slot = &self.slots[number as usize];
-        slot.trace[0].store((trace.0 >> 64) as u64, Relaxed);
-        slot.trace[1].store(trace.0 as u64, Relaxed);
-        slot.route.store(0, Relaxed);
-        slot.step.store(0, Relaxed);
-        slot.cause.store(Cause::Run as u32, Relaxed);
-        slot.since.store(at.0, Relaxed);
-        slot.started.store(at.0.max(1), Relaxed);
-        SlotId(number)
-    }
-
-    fn slot(&self, id: SlotId) -> Option<&Slot> {
-        self.slots.get(id.0 as usize)
-    }
-
-    pub(crate) fn route(&self, id: SlotId, route: Name) {
-        if let Some(slot) = self.slot(id) {
-            slot.route.store(route.0, Relaxed);
+    /// Lets one go that will not be used again.
+    pub(crate) fn remove(&self, book: &Logbook) {
+        let mut books = self.lock();
+        if books.all.remove(&book.number).is_some() {
+            books.gone.add(book);
         }
     }
 
-    pub(crate) fn step(&self, id: SlotId, step: Name) {
-        if let Some(slot) = self.slot(id) {
-            slot.step.store(step.0, Relaxed);
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Books> {
+        let mut books = self.books.lock();
+        while let Some(book) = self.made.pop() {
+            books.all.insert(book.number, book);
         }
+        books
     }
 
-    #[inline]
-    pub(crate) fn state(&self, id: SlotId, cause: Cause, at: Ticks) {
-        if let Some(slot) = self.slot(id) {
-            slot.cause.store(cause as u32, Relaxed);
-            slot.since.store(at.0, Relaxed);
-        }
+    /// Requests that began and that ended since the start. Looks at every logbook: some ten microseconds a thousand.
+    pub(crate) fn turns(&self) -> Turns {
+        let books = self.lock();
+        let mut turns = books.gone;
+        books.all.values().for_each(|book| turns.add(book));
+        turns
     }
 
-    pub(crate) fn leave(&self, id: SlotId) {
-        if let Some(slot) = self.slot(id) {
-            slot.started.store(0, Relaxed);
-            let _ = self.free.push(id.0);
-        }
-    }
-
-    /// Requests in a slot now.
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    /// Requests that found no slot since the start.
-    pub(crate) fn untracked(&self) -> u64 {
-        self.untracked.load(Relaxed)
-    }
-
-    /// What is running, the oldest first. A request that ends meanwhile may show a mix of two; it is gone at the next
-    /// reading.
-    pub(crate) fn read(&self, clock: &Clock, names: &Names) -> Vec<Running> {
+    /// What is running, the oldest first. One that ends while it is read is left out.
+    pub(crate) fn running(&self, clock: &Clock, names: &Names) -> Vec<Running> {
         let now = clock.now();
-        let ms = |from: u64| clock.nanos_between(Ticks(from), now) as f64 / 1e6;
-        let mut running: Vec<Running> = self
-            .slots
-            .iter()
-            .filter_map(|slot| {
-                let started = slot.started.load(Relaxed);
-                let cause = *Cause::ALL.get(slot.cause.load(Relaxed) as usize)?;
-                (started != 0).then(|| Running {
-                    trace_id: TraceId(
-                        (u128::from(slot.trace[0].load(Relaxed)) << 64) | u128::from(slot.trace[1].load(Relaxed)),
-                    ),
-                    route: names.get(Name(slot.route.load(Relaxed))).to_string(),
-                    at: names.get(Name(slot.step.load(Relaxed))).to_string(),
-                    cause,
-                    cause_ms: ms(slot.since.load(Relaxed)),
-                    age_ms: ms(started),
-                })
-            })
-            .collect();
+        let mut running: Vec<Running> =
+            self.lock().all.values().filter_map(|book| read(book, now, clock, names)).collect();
         running.sort_by(|a, b| b.age_ms.total_cmp(&a.age_ms));
         running
     }
 }
 
+/// A node that has not ended.
+struct Node {
+    id: NodeId,
+    name: Name,
+    cause: Cause,
+    cause_name: Name,
+    since: Ticks,
+}
+
+fn read(book: &Logbook, now: Ticks, clock: &Clock, names: &Names) -> Option<Running> {
+    let turn = book.turns.load(Acquire);
+    if turn.is_multiple_of(2) {
+        return None;
+    }
+    let mut open: Vec<Node> = Vec::new();
+    let mut started = None;
+    for (at, event) in book.events() {
+        match event {
+            Event::Open { node, name, cause, cause_name, .. } => {
+                started = started.or(Some(at));
+                open.push(Node { id: node, name, cause, cause_name, since: at });
+            }
+            Event::State { node, cause, name, .. } => {
+                if let Some(node) = open.iter_mut().find(|open| open.id == node) {
+                    (node.cause, node.cause_name, node.since) = (cause, name, at);
+                }
+            }
+            Event::Close { node, .. } => open.retain(|open| open.id != node || node == NodeId::ROOT),
+            Event::Attr { .. } | Event::Fold { .. } => {}
+        }
+    }
+    let folded = book.folded_state();
+    let (trace, route) = (book.trace.each_ref().map(|half| half.load(Relaxed)), book.route.load(Relaxed));
+    let root = open.first()?;
+    let (cause, since) = folded.unwrap_or((root.cause, root.since));
+    let leaf = open.last().filter(|leaf| leaf.id != NodeId::ROOT);
+    let (at_cause, at_since) = leaf.map_or((cause, since), |leaf| (leaf.cause, leaf.since));
+    let ms = |from: Ticks| clock.nanos_between(from, now) as f64 / 1e6;
+    let running = Running {
+        trace_id: TraceId((u128::from(trace[0]) << 64) | u128::from(trace[1])),
+        route: names.get(Name(route)).to_string(),
+        at: leaf.map(|leaf| names.get(leaf.name).to_string()).unwrap_or_default(),
+        at_cause,
+        at_name: names.get(leaf.unwrap_or(root).cause_name).to_string(),
+        at_ms: ms(at_since),
+        cause,
+        cause_ms: ms(since),
+        age_ms: ms(started?),
+    };
+    // It may have ended meanwhile, and another one begun.
+    (book.turns.load(Acquire) == turn).then_some(running)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
 
+    use super::*;
+    use crate::event::{NodeKind, Outcome};
+    use crate::recorder::{Opening, Recorder};
+
     #[test]
-    fn a_request_is_seen_until_it_leaves() {
-        let (clock, names) = (Clock::manual(), Names::new());
-        let table = InFlight::new(1);
-        let slot = table.enter(TraceId(9), clock.now());
-        assert_eq!(table.enter(TraceId(10), clock.now()), SlotId::NONE);
-        assert_eq!(table.untracked(), 1);
-        table.route(slot, names.intern("checkout"));
+    fn a_request_is_seen_until_it_ends_and_so_is_what_it_is_stuck_in() {
+        let clock = Clock::manual();
+        let recorder = Recorder::for_tests(clock.clone());
+        let name = |text: &str| recorder.names().intern(text);
+        let rec = recorder.start(clock.now(), None, false);
+        rec.route(name("checkout"), Name::NONE, 1);
         clock.advance(Duration::from_millis(4));
-        table.state(slot, Cause::Io, clock.now());
-        clock.advance(Duration::from_millis(6));
-        let running = table.read(&clock, &names);
-        assert_eq!((running.len(), &*running[0].route, running[0].cause), (1, "checkout", Cause::Io));
-        assert!((running[0].age_ms - 10.0).abs() < 1e-9 && (running[0].cause_ms - 6.0).abs() < 1e-9);
-        table.leave(slot);
-        assert!(table.read(&clock, &names).is_empty());
-        assert_eq!(table.len(), 0);
+        rec.state(clock.now(), NodeId::ROOT, Cause::Join, Name::NONE, None);
+        let step = rec.open(clock.now(), Opening::running(name("price"), NodeKind::Step, NodeId::ROOT));
+        let done = rec.open(clock.now(), Opening::running(name("tax"), NodeKind::Effect, step));
+        let stuck = rec.open(clock.now(), Opening::running(name("quotes"), NodeKind::Effect, step));
+        rec.close(clock.now(), done, Outcome::Ok, 200, Name::NONE);
+        clock.advance(Duration::from_millis(1));
+        rec.state(clock.now(), stuck, Cause::Io, name("quotes-b"), None);
+        clock.advance(Duration::from_millis(5));
+        let young = recorder.start(clock.now(), None, false);
+
+        let running = recorder.running();
+        let seen = &running[0];
+        assert_eq!((running.len(), &*seen.route, seen.trace_id), (2, "checkout", rec.trace_id()));
+        assert_eq!((seen.cause, seen.cause_ms.round(), seen.age_ms.round()), (Cause::Join, 6.0, 10.0));
+        assert_eq!(
+            (&*seen.at, seen.at_cause, &*seen.at_name, seen.at_ms.round()),
+            ("quotes", Cause::Io, "quotes-b", 5.0)
+        );
+        assert_eq!((&*running[1].at, running[1].at_cause, running[1].at_ms), ("", Cause::Run, 0.0));
+        rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
+        assert_eq!(recorder.running().len(), 1);
+        young.fold(clock.now(), Cause::Write, Name::NONE);
+        clock.advance(Duration::from_millis(3));
+        let running = recorder.running();
+        assert_eq!((running[0].cause, running[0].cause_ms.round()), (Cause::Write, 3.0));
+        drop(young);
+        assert!(recorder.running().is_empty());
+        assert_eq!((recorder.counters().started, recorder.counters().finished), (2, 2));
     }
 }

@@ -366,7 +366,6 @@ impl Source for Recorder {
         out.put(catalog::STARTED, &[], counters.started as f64);
         out.put(catalog::FINISHED, &[], counters.finished as f64);
         out.put(catalog::TIMELINES_LOST, &["ring_full"], counters.lost_timelines as f64);
-        out.put(catalog::UNTRACKED, &[], counters.untracked as f64);
         out.put(catalog::LOGBOOKS, &[], counters.logbooks as f64);
     }
 }

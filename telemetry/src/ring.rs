@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn book(trace: u64) -> Arc<Logbook> {
-        let book = Logbook::new();
+        let book = Logbook::new(0);
         book.trace[1].store(trace, Relaxed);
         Arc::new(book)
     }

@@ -55,7 +55,7 @@ fn carry_on(log: &Log, node: NodeId, headers: &mut HeaderMap) {
     // What a step copied from its request names another parent.
     headers.remove(TRACEPARENT);
     headers.remove(TRACESTATE);
-    if carried.is_none_or(|carried| carried.trace) {
+    if carried.as_ref().is_none_or(|carried| carried.trace) {
         let trace = log.traceparent(node);
         headers.insert(TRACEPARENT, HeaderValue::from_bytes(&trace).expect("a traceparent is hex and dashes"));
     }

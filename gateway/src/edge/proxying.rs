@@ -143,7 +143,7 @@ impl Proxying {
         for name in ["traceparent", "tracestate", "baggage"] {
             request.remove_header(name);
         }
-        if let Some(node) = self.node.filter(|_| carried.is_none_or(|carried| carried.trace)) {
+        if let Some(node) = self.node.filter(|_| carried.as_ref().is_none_or(|carried| carried.trace)) {
             request.insert_header("traceparent", &log.traceparent(node)[..])?;
         }
         let Some(carried) = carried else { return Ok(()) };

@@ -179,8 +179,6 @@ catalog! {
         "Whole timelines lost, by cause.";
     EVENTS_LOST Counter None "zerver.events_lost" "zerver_events_lost_total" []
         "Events that found no room in their request's logbook.";
-    UNTRACKED Counter None "zerver.requests_untracked" "zerver_requests_untracked_total" []
-        "Requests that the in-flight table had no slot for.";
     LOGBOOKS Counter None "zerver.logbooks_made" "zerver_logbooks_made_total" []
         "Logbooks made; stands still once the pool is warm.";
     PROMOTED Counter None "zerver.promoted_episodes" "zerver_promoted_episodes_total" ["route", "state", "rule"]

@@ -35,14 +35,13 @@ impl Log {
 
     /// Says what goes on with the request's calls, once, before the first of them; a second word is not heard.
     pub fn carry(&self, carried: Carried) {
-        // Whoever comes second is wrong, and the calls that went out cannot be taken back.
-        let _ = self.book.carried.set(Arc::new(carried));
+        self.book.carry(carried);
     }
 
     /// What goes on with the request's calls; none where nobody said so, and then it is the trace alone.
     #[must_use]
-    pub fn carried(&self) -> Option<&Carried> {
-        self.book.carried.get().map(|carried| &**carried)
+    pub fn carried(&self) -> Option<Arc<Carried>> {
+        self.book.carried()
     }
 }
 
@@ -68,7 +67,7 @@ mod tests {
         first.set_sampled(true);
         first.carry(Carried { baggage: "tenant=a".into(), ..Carried::default() });
         first.carry(Carried { baggage: "tenant=b".into(), ..Carried::default() });
-        assert_eq!(first.carried().map(|carried| carried.baggage.as_str()), Some("tenant=a"));
+        assert_eq!(first.carried().map(|carried| carried.baggage.clone()).as_deref(), Some("tenant=a"));
         first.finish(clock.now(), crate::event::Outcome::Ok, 200, Name::NONE);
         assert!(recorder.timelines()[0].sampled);
         // The next request takes the same logbook.
