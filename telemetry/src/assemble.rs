@@ -1,244 +1,339 @@
 //! From a logbook's flat records to a [`Timeline`]: nodes with states that tile their lives.
 
+mod words;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::assemble::words::Words;
 use crate::clock::{Clock, Ticks};
 use crate::event::{Cause, Event, NodeId, NodeKind, Outcome, RawValue};
 use crate::id::{SpanId, TraceId, span_id};
 use crate::logbook::{Logbook, SAMPLED};
 use crate::names::{Name, Names};
-use crate::redact::Redactor;
+use crate::redact::{Redaction, Redactor};
 use crate::timeline::{Node, State, Timeline, Value};
 
-/// Reads one finished logbook. None when it holds no request (which a recorder never hands over).
-///
-/// Nodes that never closed (their task was dropped) are closed with the request as cancelled. A node whose opening
-/// found no room in the logbook is left out, and so are its states; [`Timeline::lost_events`] says so.
+/// Reads logbooks. What one timeline needed in memory serves the next: on a gateway whose requests look alike nothing is
+/// allocated but for texts that differ.
 ///
 /// This is the one way from a logbook to what anybody reads, so what must not be shown is redacted here: off the request's
 /// path, and before any reader could forget it.
-pub(crate) fn timeline(book: &Logbook, clock: &Clock, names: &Names, redactor: &mut Redactor) -> Option<Timeline> {
-    until(book, clock, names, redactor, None)
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    clock: Clock,
+    words: Words,
+    redactor: Redactor,
+    /// The place of each node in the timeline, by the number it was opened with.
+    places: Vec<u16>,
+    /// For each node of the timeline what is known of it only while its records are read.
+    drafts: Vec<Draft>,
+    folds: Vec<Sum>,
+    /// Events of nodes whose opening stands behind them, as it can when two threads wrote at the same moment.
+    late: Vec<(Ticks, Event)>,
+    text: String,
+    /// Nodes that an earlier timeline had and a later one may use.
+    spare: Vec<Node>,
 }
 
-/// Reads a logbook that is still written to, as if its request ended well at `now`.
-pub(crate) fn so_far(
-    book: &Logbook,
-    clock: &Clock,
-    names: &Names,
-    redactor: &mut Redactor,
-    now: Ticks,
-) -> Option<Timeline> {
-    until(book, clock, names, redactor, Some(now))
-}
+const NO_PLACE: u16 = u16::MAX;
+/// Nodes that are kept for later timelines.
+const SPARE: usize = 256;
 
-fn until(
-    book: &Logbook,
-    clock: &Clock,
-    names: &Names,
-    redactor: &mut Redactor,
-    now: Option<Ticks>,
-) -> Option<Timeline> {
-    let text = |name: Name| (name != Name::NONE).then(|| names.get(name));
-    let mut drafts: Vec<Draft> = Vec::new();
-    let mut places: Vec<Option<u16>> = Vec::new();
-    for (at, event) in book.events() {
-        match event {
-            Event::Open { node, .. } => {
-                let number = usize::from(node.0);
-                if places.len() <= number {
-                    places.resize(number + 1, None);
-                }
-                places[number] = Some(u16::try_from(drafts.len()).ok()?);
-                drafts.push(Draft::open(at, event)?);
-            }
-            Event::State { node, cause, name, woken_by, worker } => {
-                if let Some(draft) = find(&mut drafts, &places, node) {
-                    draft.marks.push(Mark { at, cause, name, woken_by, worker });
-                }
-            }
-            Event::Close { node, outcome, status, error } => {
-                if let Some(draft) = find(&mut drafts, &places, node) {
-                    draft.close.get_or_insert((at, outcome, status, error));
-                }
-            }
-            Event::Attr { node, key, value } => {
-                if let Some(draft) = find(&mut drafts, &places, node) {
-                    draft.attrs.push((key, value));
-                }
-            }
-            Event::Fold { node, cause, name, ticks } => {
-                if let Some(draft) = find(&mut drafts, &places, node) {
-                    draft.folds.push((at, cause, name, ticks));
-                }
-            }
-        }
-    }
-    let root = drafts.first().filter(|draft| draft.kind == NodeKind::Request)?;
-    let start = root.at;
-    let open = now.map_or((start, Outcome::Cancelled), |now| (now, Outcome::Ok));
-    let (end, outcome, status, error) = root.close.unwrap_or((open.0, open.1, 0, Name::NONE));
-    let (outcome, status, error) = (outcome, status, text(error));
-    // Numbers become places: a node whose opening was lost leaves no hole.
-    let place = |node: Option<NodeId>| node.and_then(|n| places.get(usize::from(n.0)).copied().flatten()).map(NodeId);
-    let ns = |at: Ticks| clock.nanos_between(start, at);
-    let seed = book.seed.load(Relaxed);
-    let mut nodes: Vec<Node> = drafts
-        .iter()
-        .enumerate()
-        .map(|(number, draft)| {
-            let (end, outcome, status, error) = draft.close.unwrap_or((end.max(draft.at), open.1, 0, Name::NONE));
-            let end_ns = ns(end.max(draft.at));
-            let value = |raw: &RawValue| match *raw {
-                RawValue::Int(n) => Value::Int(n),
-                RawValue::Float(x) => Value::Float(x),
-                RawValue::Bool(yes) => Value::Bool(yes),
-                RawValue::Name(name) => Value::Text(names.get(name)),
-                RawValue::Text { place, len } => Value::Text(book.text(place, len).into()),
-            };
-            Node {
-                id: NodeId(number as u16),
-                // By the number it was opened with, not by its place: that is what `Log::span_id` handed out.
-                span_id: span_id(seed, draft.number),
-                parent: if number == 0 { None } else { place(draft.parent).or(Some(NodeId::ROOT)) },
-                after: place(draft.after),
-                name: names.get(draft.name),
-                kind: draft.kind,
-                attempt: draft.attempt,
-                occurrence: draft.occurrence,
-                start_ns: ns(draft.at),
-                end_ns,
-                outcome,
-                status,
-                error: text(error),
-                states: draft.states(ns, end_ns, &text, place, clock),
-                attrs: draft.attrs.iter().map(|(key, raw)| (names.get(*key), value(raw))).collect(),
-            }
-        })
-        .collect();
-    redactor.redact(&mut nodes);
-    let half = |n: usize| u128::from(book.trace[n].load(Relaxed));
-    let parent = book.parent.load(Relaxed);
-    let route = names.get(Name(book.route.load(Relaxed)));
-    Some(Timeline {
-        seq: 0,
-        trace_id: TraceId((half(0) << 64) | half(1)),
-        span_id: span_id(seed, 0),
-        parent_span_id: (parent != 0).then_some(SpanId(parent)),
-        sampled: book.flags.load(Relaxed) & SAMPLED != 0,
-        route: if route.is_empty() { Arc::from("(none)") } else { route },
-        flow: text(Name(book.flow.load(Relaxed))),
-        config_version: book.config_version.load(Relaxed),
-        start_unix_ns: clock.unix_ns(start),
-        latency_ns: ns(end),
-        outcome,
-        status,
-        error,
-        weight: 1.0,
-        kept: Vec::new(),
-        lost_events: book.lost(),
-        nodes,
-    })
-}
-
-fn find<'a>(drafts: &'a mut [Draft], places: &[Option<u16>], node: NodeId) -> Option<&'a mut Draft> {
-    drafts.get_mut(usize::from(places.get(usize::from(node.0)).copied().flatten()?))
-}
-
-/// A node while its records are gathered.
+/// What is known of a node while its records are read.
+#[derive(Clone, Copy, Debug, Default)]
 struct Draft {
-    number: u16,
-    at: Ticks,
-    name: Name,
-    kind: NodeKind,
-    parent: Option<NodeId>,
-    after: Option<NodeId>,
-    attempt: u16,
-    occurrence: u16,
-    marks: Vec<Mark>,
-    folds: Vec<(Ticks, Cause, Name, u64)>,
-    close: Option<(Ticks, Outcome, u16, Name)>,
-    attrs: Vec<(Name, RawValue)>,
+    /// States and attributes that were written over those of the node that stood here before.
+    states: usize,
+    attrs: usize,
+    closed: bool,
 }
 
-/// The beginning of a state.
-struct Mark {
-    at: Ticks,
+/// Folded time of a node.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    place: u16,
+    since_ns: u64,
     cause: Cause,
     name: Name,
-    woken_by: Option<NodeId>,
-    worker: u16,
+    ns: u64,
 }
 
-impl Draft {
-    fn open(at: Ticks, event: Event) -> Option<Self> {
-        let Event::Open { node, name, kind, parent, after, attempt, occurrence, cause, cause_name } = event else {
-            return None;
-        };
-        let first = Mark { at, cause, name: cause_name, woken_by: None, worker: 0 };
-        Some(Self {
-            number: node.0,
-            at,
-            name,
-            kind,
-            parent,
-            after,
-            attempt,
-            occurrence,
-            marks: vec![first],
+impl Assembler {
+    pub(crate) fn new(clock: Clock, names: Arc<Names>, rules: Arc<Redaction>) -> Self {
+        Self {
+            clock,
+            words: Words::new(names),
+            redactor: Redactor::new(rules),
+            places: Vec::new(),
+            drafts: Vec::new(),
             folds: Vec::new(),
-            close: None,
-            attrs: Vec::new(),
-        })
+            late: Vec::new(),
+            text: String::new(),
+            spare: Vec::new(),
+        }
     }
 
-    /// The states, clamped so that they tile `start..end_ns` whatever order the records came in.
-    fn states(
-        &self,
-        ns: impl Fn(Ticks) -> u64,
-        end_ns: u64,
-        text: &impl Fn(Name) -> Option<Arc<str>>,
-        place: impl Fn(Option<NodeId>) -> Option<NodeId>,
-        clock: &Clock,
-    ) -> Vec<State> {
-        let folds_at = self.folds.first().map_or(end_ns, |(at, ..)| ns(*at).min(end_ns));
-        let mut states: Vec<State> = Vec::with_capacity(self.marks.len() + self.folds.len());
-        let mut at = ns(self.at);
-        let marks = self.marks.iter().filter(|mark| self.folds.is_empty() || ns(mark.at) <= folds_at);
-        for mark in marks {
-            let from = ns(mark.at).clamp(at, folds_at.max(at));
-            if let Some(last) = states.last_mut() {
-                last.to_ns = from;
+    /// From the next timeline on these rules hold.
+    pub(crate) fn redact_by(&mut self, rules: Arc<Redaction>) {
+        self.redactor.follow(rules);
+    }
+
+    /// Reads one finished logbook. None when it holds no request (which a recorder never hands over).
+    pub(crate) fn timeline(&mut self, book: &Logbook) -> Option<Timeline> {
+        let mut timeline = blank();
+        self.fill(book, None, &mut timeline).then_some(timeline)
+    }
+
+    /// Reads a logbook that is still written to, as if its request ended well at `now`.
+    pub(crate) fn so_far(&mut self, book: &Logbook, now: Ticks) -> Option<Timeline> {
+        let mut timeline = blank();
+        self.fill(book, Some(now), &mut timeline).then_some(timeline)
+    }
+
+    /// Nodes that never closed (their task was dropped) are closed with the request as cancelled. A node whose opening
+    /// found no room in the logbook is left out, and so are its states; [`Timeline::lost_events`] says so.
+    fn fill(&mut self, book: &Logbook, now: Option<Ticks>, timeline: &mut Timeline) -> bool {
+        self.places.clear();
+        self.drafts.clear();
+        self.folds.clear();
+        self.late.clear();
+        let mut events = book.events();
+        let Some((start, root @ Event::Open { kind: NodeKind::Request, .. })) = events.next() else { return false };
+        let seed = book.seed.load(Relaxed);
+        let nodes = &mut timeline.nodes;
+        self.open(start, start, root, seed, nodes);
+        for (at, event) in events {
+            if !self.note(book, start, seed, at, event, nodes) {
+                self.late.push((at, event));
             }
-            at = from;
-            states.push(State {
-                from_ns: from,
-                to_ns: from,
-                cause: mark.cause,
-                name: text(mark.name),
-                woken_by: place(mark.woken_by),
-                worker: (mark.cause == Cause::Run).then_some(mark.worker),
+        }
+        for n in 0..self.late.len() {
+            let (at, event) = self.late[n];
+            // Of a node whose opening found no room there is nothing to tell.
+            self.note(book, start, seed, at, event, nodes);
+        }
+        while nodes.len() > self.drafts.len() {
+            let node = nodes.pop().filter(|_| self.spare.len() < SPARE);
+            self.spare.extend(node);
+        }
+
+        let end = now.map_or(0, |now| self.ns(start, now));
+        let unclosed = if now.is_some() { Outcome::Ok } else { Outcome::Cancelled };
+        if !self.drafts[0].closed {
+            (nodes[0].end_ns, nodes[0].outcome) = (end, unclosed);
+        }
+        let end = nodes[0].end_ns;
+        for (place, node) in nodes.iter_mut().enumerate() {
+            if !self.drafts[place].closed {
+                node.end_ns = end.max(node.start_ns);
+                node.outcome = if place == 0 { node.outcome } else { unclosed };
+            }
+            self.finish(place, node);
+        }
+        self.redactor.redact(nodes);
+        let half = |n: usize| u128::from(book.trace[n].load(Relaxed));
+        let parent = book.parent.load(Relaxed);
+        let root = &nodes[0];
+        (timeline.latency_ns, timeline.outcome, timeline.status) = (root.end_ns, root.outcome, root.status);
+        if timeline.error != root.error {
+            timeline.error.clone_from(&root.error);
+        }
+        timeline.seq = 0;
+        timeline.trace_id = TraceId((half(0) << 64) | half(1));
+        timeline.span_id = span_id(seed, 0);
+        timeline.parent_span_id = (parent != 0).then_some(SpanId(parent));
+        timeline.sampled = book.flags.load(Relaxed) & SAMPLED != 0;
+        match Name(book.route.load(Relaxed)) {
+            Name::NONE if &*timeline.route == NO_ROUTE => {}
+            Name::NONE => timeline.route = NO_ROUTE.into(),
+            route => self.words.put(route, &mut timeline.route),
+        }
+        self.words.put_optional(Name(book.flow.load(Relaxed)), &mut timeline.flow);
+        timeline.config_version = book.config_version.load(Relaxed);
+        timeline.start_unix_ns = self.clock.unix_ns(start);
+        timeline.weight = 1.0;
+        timeline.kept.clear();
+        timeline.lost_events = book.lost();
+        true
+    }
+
+    fn ns(&self, start: Ticks, at: Ticks) -> u64 {
+        self.clock.nanos_between(start, at)
+    }
+
+    /// The node of this number, unless its opening was lost.
+    fn place(&self, node: NodeId) -> Option<usize> {
+        let place = *self.places.get(usize::from(node.0))?;
+        (place != NO_PLACE).then_some(usize::from(place))
+    }
+
+    /// Takes one event in; false when its node is not known yet.
+    fn note(
+        &mut self,
+        book: &Logbook,
+        start: Ticks,
+        seed: u64,
+        at: Ticks,
+        event: Event,
+        nodes: &mut Vec<Node>,
+    ) -> bool {
+        let (Event::Open { node, .. }
+        | Event::State { node, .. }
+        | Event::Close { node, .. }
+        | Event::Attr { node, .. }
+        | Event::Fold { node, .. }) = event;
+        if let Event::Open { .. } = event {
+            self.open(start, at, event, seed, nodes);
+            return true;
+        }
+        let Some(place) = self.place(node) else { return false };
+        match event {
+            Event::Open { .. } => {}
+            Event::State { cause, name, woken_by, worker, .. } => {
+                let woken_by = woken_by.and_then(|id| self.place(id)).map(|place| NodeId(place as u16));
+                let worker = (cause == Cause::Run).then_some(worker);
+                let state = Entered { from_ns: self.ns(start, at), cause, name, woken_by, worker };
+                self.state(place, state, &mut nodes[place]);
+            }
+            Event::Close { outcome, status, error, .. } if !self.drafts[place].closed => {
+                self.drafts[place].closed = true;
+                let (end_ns, node) = (self.ns(start, at), &mut nodes[place]);
+                node.end_ns = end_ns.max(node.start_ns);
+                (node.outcome, node.status) = (outcome, status);
+                self.words.put_optional(error, &mut node.error);
+            }
+            Event::Close { .. } => {}
+            Event::Attr { key, value, .. } => self.attribute(book, place, key, value, &mut nodes[place]),
+            Event::Fold { cause, name, ticks, .. } => {
+                let ns = self.ns(Ticks(0), Ticks(ticks));
+                self.folds.push(Sum { place: place as u16, since_ns: self.ns(start, at), cause, name, ns });
+            }
+        }
+        true
+    }
+
+    fn open(&mut self, start: Ticks, at: Ticks, event: Event, seed: u64, nodes: &mut Vec<Node>) {
+        let Event::Open { node: number, name, kind, parent, after, attempt, occurrence, cause, cause_name } = event
+        else {
+            return;
+        };
+        let place = self.drafts.len();
+        let numbered = usize::from(number.0);
+        if self.places.len() <= numbered {
+            self.places.resize(numbered + 1, NO_PLACE);
+        }
+        self.places[numbered] = place as u16;
+        // Numbers become places: a node whose opening was lost leaves no hole.
+        let parent = parent.and_then(|id| self.place(id)).map(|place| NodeId(place as u16));
+        let after = after.and_then(|id| self.place(id)).map(|place| NodeId(place as u16));
+        self.drafts.push(Draft::default());
+        if nodes.len() <= place {
+            nodes.push(self.spare.pop().unwrap_or_else(empty));
+        }
+        let node = &mut nodes[place];
+        node.id = NodeId(place as u16);
+        // By the number it was opened with, not by its place: that is what `Log::span_id` handed out.
+        node.span_id = span_id(seed, number.0);
+        node.parent = if place == 0 { None } else { parent.or(Some(NodeId::ROOT)) };
+        node.after = after;
+        self.words.put(name, &mut node.name);
+        (node.kind, node.attempt, node.occurrence) = (kind, attempt, occurrence);
+        node.start_ns = self.ns(start, at);
+        (node.end_ns, node.status) = (node.start_ns, 0);
+        node.error = None;
+        let worker = (cause == Cause::Run).then_some(0);
+        let state = Entered { from_ns: node.start_ns, cause, name: cause_name, woken_by: None, worker };
+        self.state(place, state, node);
+    }
+
+    /// The next state of a node, in the place of one of an earlier timeline where there is one: what it names is often
+    /// the same.
+    fn state(&mut self, place: usize, entered: Entered, node: &mut Node) {
+        let Entered { from_ns, cause, name, woken_by, worker } = entered;
+        let nth = self.drafts[place].states;
+        self.drafts[place].states += 1;
+        if node.states.len() <= nth {
+            node.states.push(State {
+                from_ns,
+                to_ns: from_ns,
+                cause,
+                name: None,
+                woken_by: None,
+                worker: None,
                 promoted: None,
                 folded: false,
             });
         }
-        if let Some(last) = states.last_mut() {
-            last.to_ns = folds_at.max(last.from_ns);
-            at = last.to_ns;
+        let state = &mut node.states[nth];
+        (state.from_ns, state.to_ns, state.cause, state.woken_by, state.worker) =
+            (from_ns, from_ns, cause, woken_by, worker);
+        (state.promoted, state.folded) = (None, false);
+        self.words.put_optional(name, &mut state.name);
+    }
+
+    fn attribute(&mut self, book: &Logbook, place: usize, key: Name, raw: RawValue, node: &mut Node) {
+        let nth = self.drafts[place].attrs;
+        self.drafts[place].attrs += 1;
+        if node.attrs.len() <= nth {
+            node.attrs.push((self.words.get(key), Value::Bool(false)));
         }
-        for (n, (_, cause, name, ticks)) in self.folds.iter().enumerate() {
+        let (known, value) = &mut node.attrs[nth];
+        self.words.put(key, known);
+        match raw {
+            RawValue::Int(n) => *value = Value::Int(n),
+            RawValue::Float(x) => *value = Value::Float(x),
+            RawValue::Bool(yes) => *value = Value::Bool(yes),
+            RawValue::Name(name) => match value {
+                Value::Text(text) => self.words.put(name, text),
+                _ => *value = Value::Text(self.words.get(name)),
+            },
+            RawValue::Text { place, len } => {
+                book.read_text(place, len, &mut self.text);
+                if !matches!(value, Value::Text(text) if **text == *self.text) {
+                    *value = Value::Text(self.text.as_str().into());
+                }
+            }
+        }
+    }
+
+    /// Makes the states tile the node's life, whatever order the records came in.
+    fn finish(&mut self, place: usize, node: &mut Node) {
+        let Draft { states: count, attrs, .. } = self.drafts[place];
+        node.states.truncate(count);
+        node.attrs.truncate(attrs);
+        if !node.states.is_sorted_by_key(|state| state.from_ns) {
+            node.states.sort_by_key(|state| state.from_ns);
+        }
+        let end_ns = node.end_ns;
+        let folds = || self.folds.iter().filter(|sum| usize::from(sum.place) == place);
+        let folded = if self.folds.is_empty() { 0 } else { folds().count() };
+        let folds_at =
+            if folded == 0 { end_ns } else { folds().map(|sum| sum.since_ns.min(end_ns)).next().unwrap_or(end_ns) };
+        if folded > 0 {
+            // What came after folding began is in the sums.
+            node.states.retain(|state| state.from_ns <= folds_at);
+        }
+        let mut at = node.start_ns;
+        for state in &mut node.states {
+            at = state.from_ns.clamp(at, folds_at.max(at));
+            state.from_ns = at;
+        }
+        let mut to = folds_at.max(at);
+        let last = to;
+        for state in node.states.iter_mut().rev() {
+            state.to_ns = to;
+            to = state.from_ns;
+        }
+        let mut at = if node.states.is_empty() { node.start_ns } else { last };
+        for (n, sum) in folds().enumerate().take(folded) {
             // The last one takes what rounding left over.
-            let to = if n + 1 == self.folds.len() {
-                end_ns
-            } else {
-                (at + clock.nanos_between(Ticks(0), Ticks(*ticks))).min(end_ns)
-            };
-            states.push(State {
+            let to = if n + 1 == folded { end_ns } else { (at + sum.ns).min(end_ns) };
+            node.states.push(State {
                 from_ns: at,
                 to_ns: to,
-                cause: *cause,
-                name: text(*name),
+                cause: sum.cause,
+                name: self.words.optional(sum.name),
                 woken_by: None,
                 worker: None,
                 promoted: None,
@@ -247,140 +342,67 @@ impl Draft {
             at = to;
         }
         // A state that was left the moment it was entered says nothing, unless it carries who woke the node.
-        let only = states.len() == 1;
-        states.retain(|state| only || state.to_ns > state.from_ns || state.woken_by.is_some());
-        states
+        if node.states.len() > 1 {
+            node.states.retain(|state| state.to_ns > state.from_ns || state.woken_by.is_some());
+        }
+    }
+}
+
+/// The route of a request that none matched.
+const NO_ROUTE: &str = "(none)";
+
+/// A state as its node entered it.
+#[derive(Clone, Copy, Debug)]
+struct Entered {
+    from_ns: u64,
+    cause: Cause,
+    name: Name,
+    woken_by: Option<NodeId>,
+    worker: Option<u16>,
+}
+
+/// A timeline of no request, to be filled.
+pub(crate) fn blank() -> Timeline {
+    Timeline {
+        seq: 0,
+        trace_id: TraceId(0),
+        span_id: SpanId(0),
+        parent_span_id: None,
+        sampled: false,
+        route: NO_ROUTE.into(),
+        flow: None,
+        config_version: 0,
+        start_unix_ns: 0,
+        latency_ns: 0,
+        outcome: Outcome::Cancelled,
+        status: 0,
+        error: None,
+        weight: 1.0,
+        kept: Vec::new(),
+        lost_events: 0,
+        nodes: Vec::new(),
+    }
+}
+
+fn empty() -> Node {
+    Node {
+        id: NodeId::ROOT,
+        span_id: SpanId(0),
+        parent: None,
+        after: None,
+        name: Arc::from(""),
+        kind: NodeKind::Request,
+        attempt: 1,
+        occurrence: 1,
+        start_ns: 0,
+        end_ns: 0,
+        outcome: Outcome::Cancelled,
+        status: 0,
+        error: None,
+        states: Vec::new(),
+        attrs: Vec::new(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recorder::{Opening, Recorder};
-    use std::time::Duration;
-
-    fn read(recorder: &Recorder) -> Vec<Timeline> {
-        let mut timelines = Vec::new();
-        let mut redactor = Redactor::new(recorder.redaction());
-        recorder.drain(|book| timelines.extend(timeline(book, recorder.clock(), recorder.names(), &mut redactor)));
-        for timeline in &timelines {
-            timeline.check().expect("a timeline from a logbook holds the rules");
-        }
-        timelines
-    }
-
-    #[test]
-    fn a_request_with_a_step_and_an_effect_reads_back_tiled() {
-        let clock = Clock::manual();
-        let recorder = Recorder::for_tests(clock.clone());
-        let names = recorder.names().clone();
-        let rec = recorder.start(clock.now(), None, false);
-        rec.route(names.intern("checkout"), names.intern("checkout"), 3);
-        clock.advance(Duration::from_millis(1));
-        let step = rec.open(clock.now(), Opening::running(names.intern("price"), NodeKind::Step, NodeId::ROOT));
-        rec.state(clock.now(), NodeId::ROOT, Cause::Join, Name::NONE, None);
-        let effect = rec.open(
-            clock.now(),
-            Opening::running(names.intern("quotes"), NodeKind::Effect, step)
-                .in_state(Cause::Permit, names.intern("quotes")),
-        );
-        rec.state(clock.now(), step, Cause::Join, Name::NONE, None);
-        clock.advance(Duration::from_millis(5));
-        rec.state(clock.now(), effect, Cause::Io, names.intern("quotes"), None);
-        rec.attr_text(effect, names.intern("peer"), "127.0.0.1:9");
-        rec.attr_int(effect, names.intern("size"), 42);
-        clock.advance(Duration::from_millis(10));
-        rec.close(clock.now(), effect, Outcome::Ok, 200, Name::NONE);
-        rec.state(clock.now(), step, Cause::Worker, Name::NONE, Some(effect));
-        clock.advance(Duration::from_millis(2));
-        rec.state(clock.now(), step, Cause::Run, Name::NONE, None);
-        rec.close(clock.now(), step, Outcome::Ok, 0, Name::NONE);
-        rec.state(clock.now(), NodeId::ROOT, Cause::Run, Name::NONE, Some(step));
-        clock.advance(Duration::from_millis(1));
-        rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
-
-        let timelines = read(&recorder);
-        let t = &timelines[0];
-        assert_eq!((&*t.route, t.config_version, t.status, t.latency_ns), ("checkout", 3, 200, 19_000_000));
-        assert_eq!(t.path(NodeId(2)), "price.quotes");
-        let split = t.nodes[2].split();
-        assert_eq!((split.queue_ns, split.park_ns, split.run_ns), (5_000_000, 10_000_000, 0));
-        assert_eq!(t.nodes[1].split().queue_ns, 2_000_000);
-        assert_eq!(t.root().split().total_ns(), t.latency_ns);
-        assert_eq!(t.nodes[2].attr("peer").unwrap().to_string(), "127.0.0.1:9");
-        let text = serde_json::to_string(t).unwrap();
-        assert_eq!(&serde_json::from_str::<Timeline>(&text).unwrap(), t);
-    }
-
-    #[test]
-    fn an_abandoned_request_is_cancelled_and_its_nodes_with_it() {
-        let clock = Clock::manual();
-        let recorder = Recorder::for_tests(clock.clone());
-        let rec = recorder.start(clock.now(), None, true);
-        rec.open(clock.now(), Opening::running(recorder.names().intern("price"), NodeKind::Step, NodeId::ROOT));
-        clock.advance(Duration::from_millis(3));
-        drop(rec);
-        let t = read(&recorder).remove(0);
-        assert_eq!((t.outcome, t.nodes[1].outcome, t.latency_ns), (Outcome::Cancelled, Outcome::Cancelled, 3_000_000));
-        assert_eq!(recorder.counters().in_flight, 0);
-    }
-
-    #[test]
-    fn span_ids_are_those_handed_out_even_where_an_opening_was_lost() {
-        let clock = Clock::manual();
-        let recorder = Recorder::for_tests(clock.clone());
-        let rec = recorder.start(clock.now(), None, true);
-        let name = recorder.names().intern("quotes");
-        let opening = Opening::running(name, NodeKind::Effect, NodeId::ROOT);
-        // A number taken by a task that never came to write its opening leaves a hole before the next.
-        rec.skip_node_number();
-        let effect = rec.open(clock.now(), opening);
-        let sent = rec.span_id(effect);
-        rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
-        let t = read(&recorder).remove(0);
-        assert_eq!((effect, t.nodes[1].id, t.nodes[1].span_id), (NodeId(2), NodeId(1), sent));
-        assert_eq!(t.root().span_id, t.span_id);
-    }
-
-    #[test]
-    fn a_streaming_request_keeps_every_nanosecond() {
-        let clock = Clock::manual();
-        let recorder = Recorder::for_tests(clock.clone());
-        let out = recorder.names().intern("client");
-        let rec = recorder.start(clock.now(), None, false);
-        for n in 0..50_000_u64 {
-            clock.advance(Duration::from_nanos(n % 7));
-            let cause = if n % 2 == 0 { Cause::Write } else { Cause::Run };
-            rec.state(clock.now(), NodeId::ROOT, cause, out, None);
-        }
-        rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
-        let t = read(&recorder).remove(0);
-        assert!(t.root().states.iter().any(|s| s.folded && s.cause == Cause::Write));
-        assert_eq!((t.root().split().total_ns(), t.lost_events), (t.latency_ns, 0));
-    }
-
-    #[test]
-    fn a_logbook_still_held_elsewhere_is_not_reused() {
-        let clock = Clock::manual();
-        let recorder = Recorder::for_tests(clock.clone());
-        let rec = recorder.start(clock.now(), None, false);
-        let late = (*rec).clone();
-        rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
-        read(&recorder);
-        let next = recorder.start(clock.now(), None, false);
-        late.open(clock.now(), Opening::running(Name::NONE, NodeKind::Step, NodeId::ROOT));
-        next.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
-        assert_eq!((read(&recorder).remove(0).nodes.len(), recorder.counters().logbooks), (1, 2));
-    }
-
-    #[test]
-    fn the_pool_serves_a_steady_load_without_new_logbooks() {
-        let clock = Clock::manual();
-        let recorder = Recorder::for_tests(clock.clone());
-        for _ in 0..100 {
-            recorder.start(clock.now(), None, false).finish(clock.now(), Outcome::Ok, 200, Name::NONE);
-            read(&recorder);
-        }
-        assert_eq!(recorder.counters().logbooks, 1);
-    }
-}
+mod tests;

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::assemble;
+use crate::assemble::Assembler;
 use crate::exemplars::{RetentionSettings, Store};
 use crate::export::Exported;
 use crate::export::otlp::Exporter;
 use crate::metrics::Metrics;
 use crate::promote::{History, PromotionSettings, promote};
 use crate::recorder::{Recorder, RecorderCounters};
-use crate::redact::Redactor;
 use crate::sampling::{Reason, SamplingSettings, SlowHistory};
 use crate::slo::Slos;
 use crate::span::{SpanSettings, spans};
@@ -136,7 +135,7 @@ impl Collector {
             metrics: Arc::clone(&metrics),
             exporter: exporter.clone(),
             observers,
-            redactor: Redactor::new(recorder.redaction()),
+            assembler: recorder.assembler(),
             history: History::default(),
             slow: SlowHistory::default(),
             seq: 0,
@@ -216,7 +215,7 @@ struct Worker {
     metrics: Arc<Metrics>,
     exporter: Option<Exporter>,
     observers: Vec<Box<dyn Observer>>,
-    redactor: Redactor,
+    assembler: Assembler,
     history: History,
     slow: SlowHistory,
     seq: u64,
@@ -255,10 +254,9 @@ impl Worker {
     /// Takes what has finished, in the order of its end.
     fn look(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
-        let (clock, names) = (self.recorder.clock().clone(), Arc::clone(self.recorder.names()));
-        self.redactor.follow(self.recorder.redaction());
-        let redactor = &mut self.redactor;
-        self.recorder.drain(|book| batch.extend(assemble::timeline(book, &clock, &names, redactor)));
+        self.assembler.redact_by(self.recorder.redaction());
+        let assembler = &mut self.assembler;
+        self.recorder.drain(|book| batch.extend(assembler.timeline(book)));
         if batch.is_empty() {
             self.batch = batch;
             return;

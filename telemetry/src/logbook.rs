@@ -175,7 +175,7 @@ impl Logbook {
 
     /// Writes an event for the thread of this number; gives its place. What finds no room is counted as lost.
     #[inline]
-    fn write_by(&self, thread: u32, at: Ticks, event: Event) -> Option<usize> {
+    pub(crate) fn write_by(&self, thread: u32, at: Ticks, event: Event) -> Option<usize> {
         let Packed { first, second } = event.pack(at);
         let place = self.places.take(thread, 1 + u32::from(second.is_some()))?;
         if let Some(second) = second {
@@ -269,15 +269,16 @@ impl Logbook {
         self.put(place, first);
     }
 
-    /// Reads a noted text back: the attribute whose record is at `place`.
-    pub(crate) fn text(&self, place: u16, len: u16) -> String {
+    /// Reads a noted text back: the attribute whose record is at `place`. What stood in `text` is gone.
+    pub(crate) fn read_text(&self, place: u16, len: u16, text: &mut String) {
         let (place, len) = (usize::from(place), usize::from(len));
-        let mut bytes: Vec<u8> = Vec::with_capacity(len + 16);
+        let mut bytes = std::mem::take(text).into_bytes();
+        bytes.clear();
         for n in 0..record::text_records(len) {
             bytes.extend(record::text_bytes(self.words(place + n), n == 0));
         }
         bytes.truncate(len);
-        String::from_utf8(bytes).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned())
+        *text = String::from_utf8(bytes).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
     }
 
     fn words(&self, place: usize) -> Words {

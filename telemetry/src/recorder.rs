@@ -15,13 +15,14 @@ use crossbeam_queue::ArrayQueue;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
+use crate::assemble::Assembler;
 use crate::clock::{Clock, Ticks};
 use crate::event::{Cause, Event, NodeId, NodeKind, Outcome, RawValue};
 use crate::id::{IdSource, SpanId, TraceContext, TraceId, mix, span_id};
 use crate::inflight::{Running, Shelf};
 use crate::logbook::{Logbook, RANDOM, SAMPLED};
 use crate::names::{Name, Names};
-use crate::redact::{Redaction, Redactor};
+use crate::redact::Redaction;
 use crate::ring::Ring;
 use crate::timeline::Timeline;
 use crate::worker;
@@ -195,11 +196,14 @@ impl Recorder {
     #[must_use]
     pub fn timelines(&self) -> Vec<Timeline> {
         let mut timelines = Vec::new();
-        let mut redactor = Redactor::new(self.redaction());
-        self.drain(|book| {
-            timelines.extend(crate::assemble::timeline(book, self.clock(), self.names(), &mut redactor));
-        });
+        let mut assembler = self.assembler();
+        self.drain(|book| timelines.extend(assembler.timeline(book)));
         timelines
+    }
+
+    /// What reads its logbooks, by the present rules of redaction.
+    pub(crate) fn assembler(&self) -> Assembler {
+        Assembler::new(self.clock().clone(), Arc::clone(self.names()), self.redaction())
     }
 
     /// Takes every finished logbook, shows it to `read` and puts it back into the pool.
@@ -280,9 +284,7 @@ impl Log {
     /// logbook, some microseconds.
     #[must_use]
     pub fn so_far(&self) -> Option<Timeline> {
-        let recorder = &self.recorder;
-        let mut redactor = Redactor::new(recorder.redaction());
-        crate::assemble::so_far(&self.book, recorder.clock(), recorder.names(), &mut redactor, self.now())
+        self.recorder.assembler().so_far(&self.book, self.now())
     }
 
     /// The recorder it belongs to.
@@ -308,6 +310,12 @@ impl Log {
     #[must_use]
     pub fn span_id(&self, node: NodeId) -> SpanId {
         span_id(self.book.seed.load(Relaxed), node.0)
+    }
+
+    /// The logbook it writes to.
+    #[cfg(test)]
+    pub(crate) fn book(&self) -> &Logbook {
+        &self.book
     }
 
     /// Takes a place without writing an opening, as a task does that ends between the two.

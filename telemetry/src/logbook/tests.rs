@@ -11,7 +11,11 @@ fn state(cause: Cause) -> Event {
 fn texts(book: &Logbook) -> Vec<String> {
     book.events()
         .filter_map(|(_, event)| match event {
-            Event::Attr { value: RawValue::Text { place, len }, .. } => Some(book.text(place, len)),
+            Event::Attr { value: RawValue::Text { place, len }, .. } => {
+                let mut text = "of another".to_owned();
+                book.read_text(place, len, &mut text);
+                Some(text)
+            }
             _ => None,
         })
         .collect()

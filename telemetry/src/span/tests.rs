@@ -89,10 +89,9 @@ fn a_call_has_the_span_id_that_was_sent_with_it() {
     rec.close(clock.now(), effect, Outcome::Ok, 200, Name::NONE);
     rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
     let mut spans_found = Vec::new();
-    let mut redactor = crate::redact::Redactor::new(recorder.redaction());
+    let mut assembler = recorder.assembler();
     recorder.drain(|book| {
-        let timeline =
-            crate::assemble::timeline(book, &clock, recorder.names(), &mut redactor).expect("it was recorded");
+        let timeline = assembler.timeline(book).expect("it was recorded");
         spans_found = spans(&timeline, Reason::Sampled, &SpanSettings::default());
     });
     let call = spans_found.iter().find(|span| span.span_kind == SpanKind::Client).expect("there is one call");
