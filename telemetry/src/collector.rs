@@ -256,12 +256,11 @@ impl Worker {
         let mut batch = std::mem::take(&mut self.batch);
         self.assembler.redact_by(self.recorder.redaction());
         let assembler = &mut self.assembler;
-        self.recorder.drain(|book| batch.extend(assembler.timeline(book)));
+        self.recorder.drain(&mut Vec::new(), |book| batch.extend(assembler.timeline(book)));
         if batch.is_empty() {
             self.batch = batch;
             return;
         }
-        batch.sort_by_key(|timeline| timeline.start_unix_ns.saturating_add(timeline.latency_ns));
         let rules = Arc::clone(&self.shared.rules.lock());
         for timeline in batch.drain(..) {
             self.pass(timeline, &rules);

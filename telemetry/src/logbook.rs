@@ -66,6 +66,8 @@ pub(crate) struct Logbook {
     pub(crate) route: AtomicU32,
     pub(crate) flow: AtomicU32,
     pub(crate) config_version: AtomicU32,
+    /// Ticks of its request's end, for who puts requests in the order of their ends.
+    pub(crate) ended: AtomicU64,
     /// Beginnings and ends of the requests it was used for: odd while one runs.
     pub(crate) turns: AtomicU64,
     /// Its number among all logbooks of its recorder.
@@ -94,6 +96,7 @@ impl Logbook {
             route: AtomicU32::new(0),
             flow: AtomicU32::new(0),
             config_version: AtomicU32::new(0),
+            ended: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             number,
             places: Places::new(RECORDS as u32),
@@ -127,6 +130,7 @@ impl Logbook {
     }
 
     /// Begins or ends a request. Only its owner does.
+    #[inline]
     pub(crate) fn turn(&self) -> u64 {
         let turn = self.turns.load(Relaxed) + 1;
         self.turns.store(turn, Release);

@@ -197,7 +197,7 @@ impl Recorder {
     pub fn timelines(&self) -> Vec<Timeline> {
         let mut timelines = Vec::new();
         let mut assembler = self.assembler();
-        self.drain(|book| timelines.extend(assembler.timeline(book)));
+        self.drain(&mut Vec::new(), |book| timelines.extend(assembler.timeline(book)));
         timelines
     }
 
@@ -206,12 +206,15 @@ impl Recorder {
         Assembler::new(self.clock().clone(), Arc::clone(self.names()), self.redaction())
     }
 
-    /// Takes every finished logbook, shows it to `read` and puts it back into the pool.
-    pub(crate) fn drain(&self, mut read: impl FnMut(&Logbook)) {
-        self.0.ring.drain(|book| {
+    /// Takes every finished logbook, shows it to `read` and puts it back into the pool: in the order in which their
+    /// requests ended. `taken` is room for them, empty before and after.
+    pub(crate) fn drain(&self, taken: &mut Vec<Arc<Logbook>>, mut read: impl FnMut(&Logbook)) {
+        self.0.ring.drain(|book| taken.push(book));
+        taken.sort_by_key(|book| book.ended.load(Relaxed));
+        for book in taken.drain(..) {
             read(&book);
             self.recycle(book);
-        });
+        }
     }
 
     /// Back into the pool, unless some late task still holds it: then a write of that task could land in another
@@ -393,6 +396,7 @@ impl Log {
         book.close_folds(at);
         book.write(at, Event::Close { node: NodeId::ROOT, outcome, status, error });
         let inner = &recorder.0;
+        book.ended.store(at.0, Relaxed);
         book.turn();
         if !RECORDING {
             return recorder.recycle(book);

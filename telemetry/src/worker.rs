@@ -22,6 +22,7 @@ pub fn set(number: u16) {
 
 /// The number of the worker this runs on; 0 on threads that were never named.
 #[must_use]
+#[inline]
 pub fn current() -> u16 {
     WORKER.get()
 }

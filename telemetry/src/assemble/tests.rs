@@ -7,7 +7,7 @@ use std::time::Duration;
 fn read(recorder: &Recorder) -> Vec<Timeline> {
     let mut timelines = Vec::new();
     let mut assembler = Assembler::new(recorder.clock().clone(), Arc::clone(recorder.names()), recorder.redaction());
-    recorder.drain(|book| timelines.extend(assembler.timeline(book)));
+    recorder.drain(&mut Vec::new(), |book| timelines.extend(assembler.timeline(book)));
     for timeline in &timelines {
         timeline.check().expect("a timeline from a logbook holds the rules");
     }

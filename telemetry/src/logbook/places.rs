@@ -102,6 +102,7 @@ impl Places {
     }
 
     /// Every place that was handed out is below this one.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len.load(Relaxed).min(self.bound) as usize
     }

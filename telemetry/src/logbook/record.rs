@@ -58,6 +58,7 @@ fn head(kind: u64, code: u64, node: NodeId, other: u64, name: Name, extra: u16) 
     kind | (code << 4) | ((u64::from(node.0) & 0xfff) << 8) | (other << 20) | (name << 32) | (u64::from(extra) << 48)
 }
 
+#[inline]
 fn twelve(node: Option<NodeId>) -> u64 {
     node.map_or(NO_NODE, |node| u64::from(node.0) & 0xfff)
 }
@@ -67,6 +68,7 @@ fn node_of(bits: u64) -> Option<NodeId> {
     (number != NO_NODE).then_some(NodeId(number as u16))
 }
 
+#[inline]
 fn sixteen(node: Option<NodeId>) -> u16 {
     node.map_or(u16::MAX, |node| node.0)
 }

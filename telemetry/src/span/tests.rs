@@ -90,7 +90,7 @@ fn a_call_has_the_span_id_that_was_sent_with_it() {
     rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE);
     let mut spans_found = Vec::new();
     let mut assembler = recorder.assembler();
-    recorder.drain(|book| {
+    recorder.drain(&mut Vec::new(), |book| {
         let timeline = assembler.timeline(book).expect("it was recorded");
         spans_found = spans(&timeline, Reason::Sampled, &SpanSettings::default());
     });
