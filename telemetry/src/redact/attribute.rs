@@ -9,17 +9,17 @@ use crate::percent::decode_form;
 use crate::semconv;
 use crate::timeline::{Node, Value};
 
-/// Redacts what requests have noted. Keeps nothing of one request for the next.
+/// Redacts what requests have noted. Keeps nothing of one request for the next but that a text needs nothing.
 #[derive(Debug)]
 pub struct Redactor {
     rules: Arc<Redaction>,
     /// What was hidden in this request, raw and decoded: it is hidden in its other texts too.
     hidden: Vec<String>,
-    /// Whether what goes by a key is hidden: keys are few, and asking costs more than looking up.
-    keys: HashMap<Arc<str>, bool>,
+    /// What is done with each key's values: keys are few, and asking costs more than looking up.
+    keys: Keys,
 }
 
-/// The most keys whose answer is kept.
+/// The most keys that are known.
 const KEYS_MAX: usize = 4_096;
 
 /// Keys whose values are known beforehand or come from a closed list.
@@ -40,17 +40,144 @@ const TELLING: usize = 6;
 /// The most hidden values of one request that are looked for elsewhere; each costs a search in each of its texts.
 const HIDDEN_MAX: usize = 16;
 
+/// A whole number below this, and above its negative, has too few digits for a payment card.
+const CARD_MIN: u64 = 100_000_000_000;
+
+/// What a key's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// The route's template.
+    Route,
+    /// The template of a call's path.
+    Template,
+    /// The client's address.
+    Client,
+    /// Known beforehand, or of a closed list.
+    Closed,
+    Path,
+    Query,
+    Url,
+    /// A header whose value may be shown, or else a text.
+    Header,
+    Text,
+}
+
+/// What is known of a key.
+#[derive(Debug)]
+struct Known {
+    key: Arc<str>,
+    class: Class,
+    hides: bool,
+    /// A number by the name of tokens is a count.
+    counts: bool,
+    /// The latest of its texts that needed nothing, whatever the request: who notes the same text again shares it.
+    plain: Option<Arc<str>>,
+}
+
+/// What is known of keys, by where they stand in memory: each is held here, so that nothing else can come to stand there.
+#[derive(Debug, Default)]
+struct Keys {
+    places: HashMap<usize, Known>,
+    /// A key for which there was no room.
+    other: Option<Known>,
+}
+
+impl Keys {
+    fn get(&mut self, key: &Arc<str>, rules: &Redaction) -> &mut Known {
+        let place = Arc::as_ptr(key).cast::<u8>().addr();
+        if self.places.len() >= KEYS_MAX && !self.places.contains_key(&place) {
+            return self.other.insert(Known::new(key, rules));
+        }
+        self.places.entry(place).or_insert_with(|| Known::new(key, rules))
+    }
+}
+
+impl Known {
+    fn new(key: &Arc<str>, rules: &Redaction) -> Self {
+        let class = match &**key {
+            semconv::HTTP_ROUTE => Class::Route,
+            semconv::URL_TEMPLATE => Class::Template,
+            semconv::CLIENT_ADDRESS => Class::Client,
+            closed if CLOSED.contains(&closed) => Class::Closed,
+            semconv::URL_PATH => Class::Path,
+            semconv::URL_QUERY => Class::Query,
+            semconv::URL_FULL | semconv::REFERER => Class::Url,
+            key if header(key).is_some() => Class::Header,
+            _ => Class::Text,
+        };
+        let hides = match header(key) {
+            _ if CLOSED.contains(&&**key) => false,
+            Some(name) => rules.hides_header(name),
+            None => rules.hides_field(key),
+        };
+        Self { key: Arc::clone(key), class, hides, counts: key.contains("tokens"), plain: None }
+    }
+
+    /// Redacts one value; gives what was hidden in it to `found`.
+    fn value(&mut self, value: &mut Value, rules: &Redaction, about: &About, found: &mut Vec<String>) {
+        let long = match value {
+            Value::Int(n) => n.unsigned_abs() >= CARD_MIN,
+            Value::Float(x) => x.abs() >= CARD_MIN as f64,
+            // A yes or no tells nothing.
+            Value::Bool(_) => return,
+            Value::Text(_) => false,
+        };
+        let Value::Text(text) = value else {
+            if (self.hides && !self.counts) || (long && looks_secret(&value.to_string())) {
+                *value = Value::Text(MASK.into());
+            }
+            return;
+        };
+        if matches!(self.class, Class::Route | Class::Template | Class::Closed) {
+            return;
+        }
+        let client = about.client.as_deref() == Some(&**text);
+        if !client && self.plain.as_ref().is_some_and(|plain| Arc::ptr_eq(plain, text)) {
+            return;
+        }
+        let before = found.len();
+        let mut tell = |text: &str| found.push(text.to_owned());
+        let shown = match self.class {
+            _ if client => rules.client(text),
+            Class::Client => rules.client(text),
+            Class::Path => rules.path_telling(text, about.template.as_deref(), &mut tell),
+            Class::Query => rules.query_telling(text, &mut tell),
+            Class::Url => rules.url_telling(text, &mut tell),
+            _ if self.hides || looks_secret(text) => {
+                // What follows the scheme of `Authorization: Bearer …` is the secret.
+                tell(text.rsplit(' ').next().unwrap_or(text));
+                Cow::Borrowed(MASK)
+            }
+            Class::Header => rules.header_telling(header(&self.key).unwrap_or_default(), text, &mut tell),
+            _ => rules.text_telling(text, &mut tell),
+        };
+        if *shown != **text {
+            *text = shown.as_ref().into();
+        } else if found.len() == before && matches!(self.class, Class::Header | Class::Text) {
+            self.plain = Some(Arc::clone(text));
+        }
+    }
+}
+
+/// What the redaction of a value may depend on besides its key.
+#[derive(Debug, Default)]
+struct About {
+    client: Option<Arc<str>>,
+    /// The template of the node's path.
+    template: Option<Arc<str>>,
+}
+
 impl Redactor {
     /// By these rules.
     #[must_use]
     pub fn new(rules: Arc<Redaction>) -> Self {
-        Self { rules, hidden: Vec::new(), keys: HashMap::new() }
+        Self { rules, hidden: Vec::new(), keys: Keys::default() }
     }
 
     /// From the next request on by these rules.
     pub fn follow(&mut self, rules: Arc<Redaction>) {
         if *self.rules != *rules {
-            self.keys.clear();
+            self.keys = Keys::default();
             self.rules = rules;
         }
     }
@@ -61,18 +188,24 @@ impl Redactor {
     /// of a call is hidden there as well.
     pub(crate) fn redact(&mut self, nodes: &mut [Node]) {
         self.hidden.clear();
-        let client = match nodes.first().and_then(|root| root.attr(semconv::CLIENT_ADDRESS)) {
-            Some(Value::Text(address)) => Some(Arc::clone(address)),
-            _ => None,
-        };
-        for node in &mut *nodes {
-            let template = match (node.attr(semconv::HTTP_ROUTE), node.attr(semconv::URL_TEMPLATE)) {
-                (Some(Value::Text(template)), _) | (None, Some(Value::Text(template))) => Some(Arc::clone(template)),
-                _ => None,
-            };
-            for (key, value) in &mut node.attrs {
-                self.attribute(key, value, template.as_deref(), client.as_deref());
+        let mut about = About::default();
+        let mut found = Vec::new();
+        for (place, node) in nodes.iter_mut().enumerate() {
+            let (mut route, mut template) = (None, None);
+            for (key, value) in &node.attrs {
+                let Value::Text(text) = value else { continue };
+                match self.keys.get(key, &self.rules).class {
+                    Class::Route => route = route.or(Some(text)),
+                    Class::Template => template = template.or(Some(text)),
+                    Class::Client if place == 0 && about.client.is_none() => about.client = Some(Arc::clone(text)),
+                    _ => {}
+                }
             }
+            about.template = route.or(template).map(Arc::clone);
+            for (key, value) in &mut node.attrs {
+                self.keys.get(key, &self.rules).value(value, &self.rules, &about, &mut found);
+            }
+            found.drain(..).for_each(|raw| self.hide(raw));
         }
         if self.hidden.is_empty() {
             return;
@@ -93,60 +226,13 @@ impl Redactor {
         }
     }
 
-    fn hides(&mut self, key: &Arc<str>) -> bool {
-        if let Some(known) = self.keys.get(key) {
-            return *known;
-        }
-        let hides = match header(key) {
-            Some(name) => self.rules.hides_header(name),
-            None => self.rules.hides_field(key),
-        };
-        if self.keys.len() < KEYS_MAX {
-            self.keys.insert(Arc::clone(key), hides);
-        }
-        hides
-    }
-
-    fn attribute(&mut self, key: &Arc<str>, value: &mut Value, template: Option<&str>, client: Option<&str>) {
-        let hides = !CLOSED.contains(&&**key) && self.hides(key);
-        let Value::Text(text) = value else {
-            // A number by the name of tokens is a count; a yes or no tells nothing.
-            let hides = hides && !key.contains("tokens") && !matches!(value, Value::Bool(_));
-            if hides || looks_secret(&value.to_string()) {
-                *value = Value::Text(MASK.into());
-            }
-            return;
-        };
-        let mut found = Vec::new();
-        let mut tell = |text: &str| found.push(text.to_owned());
-        let rules = &self.rules;
-        let shown = match &**key {
-            semconv::CLIENT_ADDRESS => rules.client(text),
-            closed if CLOSED.contains(&closed) => return,
-            _ if client == Some(&**text) => rules.client(text),
-            semconv::URL_PATH => rules.path_telling(text, template, &mut tell),
-            semconv::URL_QUERY => rules.query_telling(text, &mut tell),
-            semconv::URL_FULL | semconv::REFERER => rules.url_telling(text, &mut tell),
-            _ if hides || looks_secret(text) => {
-                // What follows the scheme of `Authorization: Bearer …` is the secret.
-                tell(text.rsplit(' ').next().unwrap_or(text));
-                Cow::Borrowed(MASK)
-            }
-            key => match header(key) {
-                Some(name) => rules.header_telling(name, text, &mut tell),
-                None => rules.text_telling(text, &mut tell),
-            },
-        };
-        if *shown != **text {
-            *text = shown.as_ref().into();
-        }
-        for raw in found {
-            let decoded = decode_form(&raw).into_owned();
-            for text in [decoded, raw] {
-                let room = self.hidden.len() < HIDDEN_MAX && text.len() >= TELLING;
-                if room && !self.hidden.contains(&text) {
-                    self.hidden.push(text);
-                }
+    /// From now on this is looked for in the request's other texts.
+    fn hide(&mut self, raw: String) {
+        let decoded = decode_form(&raw).into_owned();
+        for text in [decoded, raw] {
+            let room = self.hidden.len() < HIDDEN_MAX && text.len() >= TELLING;
+            if room && !self.hidden.contains(&text) {
+                self.hidden.push(text);
             }
         }
     }
