@@ -99,7 +99,7 @@ impl Logbook {
             ended: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             number,
-            places: Places::new(RECORDS as u32),
+            places: Places::new(RECORDS as u32, FOLD_FROM as u32),
             texts: AtomicU32::new(0),
             fold: OnceLock::new(),
             rest: OnceLock::new(),
@@ -217,20 +217,26 @@ impl Logbook {
         if !RECORDING {
             return;
         }
-        let fold = self.fold.get().filter(|fold| fold.on());
-        if fold.is_none() && self.places.len() < FOLD_FROM {
-            return self.write(at, event);
+        match self.places.take_quickly(worker::thread()) {
+            Some(place) => self.put(place, event.pack(at).first),
+            None => self.pass(at, node, cause, name, event),
         }
-        if node == NodeId::ROOT {
-            self.folded().pass(at, cause, name);
-        } else {
-            self.places.lose();
+    }
+
+    /// A transition for which no place was at hand.
+    #[cold]
+    fn pass(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, event: Event) {
+        match node {
+            _ if !self.places.folding() => self.write(at, event),
+            NodeId::ROOT => self.folded().pass(at, cause, name),
+            _ => self.places.lose(),
         }
     }
 
     /// From now on the request's own states are added up by cause instead of written one by one.
     pub(crate) fn fold_from(&self, at: Ticks, cause: Cause, name: Name) {
         if RECORDING && !self.fold.get().is_some_and(|fold| fold.on()) {
+            self.places.fold(worker::thread());
             self.folded().pass(at, cause, name);
         }
     }
