@@ -257,6 +257,7 @@ impl Worker {
         let mut batch = std::mem::take(&mut self.batch);
         let (clock, names) = (self.recorder.clock().clone(), Arc::clone(self.recorder.names()));
         self.redactor.follow(self.recorder.redaction());
+        self.store.follow(&names);
         let redactor = &mut self.redactor;
         self.recorder.drain(|book| batch.extend(assemble::timeline(book, &clock, &names, redactor)));
         if batch.is_empty() {
@@ -292,7 +293,7 @@ impl Worker {
         for observer in &mut self.observers {
             observer.timeline(&timeline, exported);
         }
-        self.store.add(timeline);
+        self.store.add(&timeline);
     }
 }
 

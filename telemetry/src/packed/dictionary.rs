@@ -74,6 +74,11 @@ impl Dictionary {
         }
     }
 
+    /// The number of a word, by its text.
+    pub(crate) fn number(&self, text: &str) -> Option<u32> {
+        self.by_text.get(text).copied()
+    }
+
     /// The number of a name. It is entered when it is new.
     pub(super) fn name(&mut self, text: &Arc<str>) -> Option<u32> {
         match self.by_address.get_mut(&address(text)) {
