@@ -3,6 +3,8 @@
 //! Per timeline, in this order: number, promotion, metrics, sampling, export, observers, store. Requests never wait for
 //! it: they leave their logbook in the recorder's ring, which drops the oldest when the collector is too slow.
 
+mod batch;
+
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::assemble;
+use crate::collector::batch::Batch;
 use crate::exemplars::{RetentionSettings, Store};
 use crate::export::Exported;
 use crate::export::otlp::Exporter;
@@ -55,15 +58,28 @@ pub struct Rules {
 ///
 /// Runs on the collector's thread, so it must not block; what it costs delays everything after it.
 pub trait Observer: Send {
-    /// Sees one timeline. `exported` says why its spans are exported, or that they are not.
-    fn timeline(&mut self, timeline: &Arc<Timeline>, exported: Option<Reason>);
+    /// Sees one timeline. `exported` says why its spans are exported, or that they are not. The collector uses its memory
+    /// again for the next one: who wants it for longer says so in [`Observer::keeps`].
+    fn timeline(&mut self, timeline: &Timeline, exported: Option<Reason>);
+
+    /// Whether it wants this timeline, which it has seen just now, for itself. That costs the collector the memory of
+    /// another one.
+    fn keeps(&self, timeline: &Timeline) -> bool {
+        let _ = timeline;
+        false
+    }
+
+    /// Takes a timeline that somebody keeps: this observer, or maybe another one alone.
+    fn keep(&mut self, timeline: &Arc<Timeline>) {
+        let _ = timeline;
+    }
 
     /// All that had finished was seen: a moment to write buffers out.
     fn pause(&mut self) {}
 }
 
 impl Observer for Arc<Slos> {
-    fn timeline(&mut self, timeline: &Arc<Timeline>, _: Option<Reason>) {
+    fn timeline(&mut self, timeline: &Timeline, _: Option<Reason>) {
         self.observe(timeline);
     }
 }
@@ -140,7 +156,7 @@ impl Collector {
             history: History::default(),
             slow: SlowHistory::default(),
             seq: 0,
-            batch: Vec::new(),
+            batch: Batch::default(),
         };
         let interval = settings.interval;
         let thread = thread::Builder::new().name("zerver-collector".into()).spawn(move || worker.run(interval))?;
@@ -220,7 +236,7 @@ struct Worker {
     history: History,
     slow: SlowHistory,
     seq: u64,
-    batch: Vec<Timeline>,
+    batch: Batch,
 }
 
 /// Tells whoever waits that the thread is gone, whatever made it go.
@@ -259,41 +275,48 @@ impl Worker {
         self.redactor.follow(self.recorder.redaction());
         self.store.follow(&names);
         let redactor = &mut self.redactor;
-        self.recorder.drain(|book| batch.extend(assemble::timeline(book, &clock, &names, redactor)));
-        if batch.is_empty() {
-            self.batch = batch;
-            return;
-        }
-        batch.sort_by_key(|timeline| timeline.start_unix_ns.saturating_add(timeline.latency_ns));
-        let rules = Arc::clone(&self.shared.rules.lock());
-        for timeline in batch.drain(..) {
-            self.pass(timeline, &rules);
+        self.recorder.drain(|book| {
+            batch.add(|timeline| match assemble::timeline(book, &clock, &names, redactor) {
+                Some(assembled) => {
+                    *timeline = assembled;
+                    true
+                }
+                None => false,
+            });
+        });
+        if !batch.is_empty() {
+            let rules = Arc::clone(&self.shared.rules.lock());
+            let pass = |worker: &mut Self, timeline: &mut Timeline| worker.pass(timeline, &rules);
+            batch.pass(self, pass, |worker, timeline| {
+                worker.observers.iter_mut().for_each(|observer| observer.keep(timeline));
+            });
+            self.observers.iter_mut().for_each(|observer| observer.pause());
         }
         self.batch = batch;
-        self.observers.iter_mut().for_each(|observer| observer.pause());
     }
 
-    fn pass(&mut self, mut timeline: Timeline, rules: &Rules) {
+    /// Takes a timeline all the way. Says whether an observer keeps it.
+    fn pass(&mut self, timeline: &mut Timeline, rules: &Rules) -> bool {
         self.seq += 1;
         timeline.seq = self.seq;
         let limits = self.history.limits(&timeline.route, &rules.promotion);
-        promote(&mut timeline, &limits);
-        self.history.add(&timeline);
-        self.metrics.observe(&timeline);
-        let slow = self.slow.is_slow(&timeline);
-        let reason = rules.sampling.decide(&timeline, slow);
+        promote(timeline, &limits);
+        self.history.add(timeline);
+        self.metrics.observe(timeline);
+        let slow = self.slow.is_slow(timeline);
+        let reason = rules.sampling.decide(timeline, slow);
         if let Some(exporter) = &self.exporter {
             self.metrics.decided(reason.map_or("not_exported", Reason::as_str));
             if let Some(reason) = reason {
-                exporter.offer(spans(&timeline, reason, &rules.spans));
+                exporter.offer(spans(timeline, reason, &rules.spans));
             }
         }
         let exported = reason.filter(|_| self.exporter.is_some());
-        let timeline = Arc::new(timeline);
         for observer in &mut self.observers {
-            observer.timeline(&timeline, exported);
+            observer.timeline(timeline, exported);
         }
-        self.store.add(&timeline);
+        self.store.add(timeline);
+        self.observers.iter().any(|observer| observer.keeps(timeline))
     }
 }
 
@@ -380,9 +403,17 @@ mod tests {
     fn observers_see_each_timeline_once_and_in_order() {
         struct Seen(std::sync::mpsc::Sender<u64>);
         impl Observer for Seen {
-            fn timeline(&mut self, timeline: &Arc<Timeline>, exported: Option<Reason>) {
+            fn timeline(&mut self, timeline: &Timeline, exported: Option<Reason>) {
                 assert_eq!(exported, None);
                 self.0.send(timeline.seq).expect("the test listens");
+            }
+
+            fn keeps(&self, timeline: &Timeline) -> bool {
+                timeline.seq.is_multiple_of(2)
+            }
+
+            fn keep(&mut self, timeline: &Arc<Timeline>) {
+                self.0.send(timeline.seq * 10).expect("the test listens");
             }
         }
         let clock = Clock::manual();
@@ -396,7 +427,7 @@ mod tests {
             request(&recorder, &clock, 1);
         }
         // Without a flush: the interval alone brings them.
-        assert_eq!(told.iter().take(3).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(told.iter().take(4).collect::<Vec<_>>(), [1, 2, 20, 3]);
         assert!(collector.stop(Duration::from_secs(60)).complete);
     }
 }
