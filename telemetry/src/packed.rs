@@ -13,10 +13,13 @@ mod bytes;
 mod dictionary;
 mod writing;
 mod reading;
+mod words;
 
 pub use dictionary::Dictionary;
 pub use form::{PARTS_MAX, VERSION};
 pub use reading::{UnpackError, unpack};
+pub(crate) use words::{read_words, write_words};
+pub(crate) use writing::fits;
 pub use writing::pack;
 
 #[cfg(test)]

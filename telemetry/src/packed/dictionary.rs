@@ -1,9 +1,10 @@
 //! Names as numbers, for one store or one recording: those that were met before are found by their address alone.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault};
 use std::sync::Arc;
 
-use crate::hash::Map;
+use crate::hash::{Cheap, Map};
 use crate::names::Names;
 
 /// Names by number, in the order in which they were first used.
@@ -34,7 +35,6 @@ struct Known {
 #[derive(Debug)]
 struct Repeats {
     marks: Box<[u64; 1024]>,
-    hash: std::hash::RandomState,
 }
 
 impl Dictionary {
@@ -55,7 +55,7 @@ impl Dictionary {
     /// An empty one, for a recording: texts of attributes become words when they come again, which takes a hash of each.
     #[must_use]
     pub fn with_repeats() -> Self {
-        let repeats = Repeats { marks: Box::new([0; 1024]), hash: std::hash::RandomState::new() };
+        let repeats = Repeats { marks: Box::new([0; 1024]) };
         Self { repeats: Some(repeats), ..Self::default() }
     }
 
@@ -138,8 +138,8 @@ const REPEAT_MAX: usize = 128;
 impl Repeats {
     /// Whether this text was seen lately.
     fn again(&mut self, text: &str) -> bool {
-        use std::hash::BuildHasher as _;
-        let mark = self.hash.hash_one(text);
+        // The same in each run, so that a recording is. Texts that were made to collide are written out: no harm.
+        let mark = BuildHasherDefault::<Cheap>::default().hash_one(text);
         let place = &mut self.marks[mark as usize % 1024];
         std::mem::replace(place, mark) == mark
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bytes::{fold, put, put_difference, put_text};
 use super::dictionary::Dictionary;
 use super::form::{
-    Expected, KEPT, KEPT_LIST, NO_SPAN, VERSION, end, expected_name, head, name, node as of_node, span,
+    Expected, KEPT, KEPT_LIST, NO_SPAN, PARTS_MAX, VERSION, end, expected_name, head, name, node as of_node, span,
     state as of_state, value,
 };
 use crate::event::{NodeId, Outcome};
@@ -18,6 +18,12 @@ use crate::timeline::{Node, PromotedBy, State, Timeline, Value};
 /// Takes about 1 µs for a request of ten nodes, and allocates only to enlarge `out` or to enter a name.
 pub fn pack(timeline: &Timeline, dictionary: &mut Dictionary, out: &mut Vec<u8>) {
     Packing { out, dictionary, expected: Expected::default(), root: timeline.span_id }.timeline(timeline);
+}
+
+/// Whether a timeline has no more parts than are read.
+pub(crate) fn fits(timeline: &Timeline) -> bool {
+    let parts = |node: &Node| node.states.len() + node.attrs.len();
+    timeline.nodes.len() + timeline.nodes.iter().map(parts).sum::<usize>() <= PARTS_MAX
 }
 
 struct Packing<'a> {
