@@ -10,6 +10,7 @@ mod lint;
 mod rules;
 mod graph;
 mod compare;
+mod capture;
 mod stuck;
 #[cfg(feature = "viewer")]
 mod view;
@@ -69,6 +70,8 @@ enum Command {
     View(view::Arguments),
     /// Compare slow requests with fast ones, and print why the slow ones are slow.
     Compare(compare::Arguments),
+    /// Write what a running gateway keeps to a file that view and compare open.
+    Capture(capture::Arguments),
     /// List the runs of a running gateway whose undoing failed; resume or forget one.
     Stuck(stuck::Arguments),
 }
@@ -97,6 +100,7 @@ pub(crate) fn main(own: Own, args: impl IntoIterator<Item = OsString>) -> ExitCo
         #[cfg(feature = "viewer")]
         Command::View(arguments) => view::main(&arguments),
         Command::Compare(arguments) => compare::main(&arguments),
+        Command::Capture(arguments) => capture::main(&arguments),
         Command::Stuck(arguments) => stuck::main(&arguments),
     }
 }

@@ -44,6 +44,8 @@ mod otlp_faults;
 mod dashboards;
 #[path = "e2e/looking.rs"]
 mod looking;
+#[path = "e2e/capture.rs"]
+mod capture;
 #[path = "e2e/seeing.rs"]
 mod seeing;
 #[path = "e2e/asking.rs"]

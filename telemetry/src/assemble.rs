@@ -81,14 +81,19 @@ impl Assembler {
 
     /// Reads one finished logbook. None when it holds no request (which a recorder never hands over).
     pub(crate) fn timeline(&mut self, book: &Logbook) -> Option<Timeline> {
-        let mut timeline = blank();
+        let mut timeline = Timeline::blank();
         self.fill(book, None, &mut timeline).then_some(timeline)
     }
 
     /// Reads a logbook that is still written to, as if its request ended well at `now`.
     pub(crate) fn so_far(&mut self, book: &Logbook, now: Ticks) -> Option<Timeline> {
-        let mut timeline = blank();
+        let mut timeline = Timeline::blank();
         self.fill(book, Some(now), &mut timeline).then_some(timeline)
+    }
+
+    /// Reads one finished logbook into a timeline that may have been another request's; false when it holds no request.
+    pub(crate) fn read(&mut self, book: &Logbook, timeline: &mut Timeline) -> bool {
+        self.fill(book, None, timeline)
     }
 
     /// Nodes that never closed (their task was dropped) are closed with the request as cancelled. A node whose opening
@@ -359,29 +364,6 @@ struct Entered {
     name: Name,
     woken_by: Option<NodeId>,
     worker: Option<u16>,
-}
-
-/// A timeline of no request, to be filled.
-pub(crate) fn blank() -> Timeline {
-    Timeline {
-        seq: 0,
-        trace_id: TraceId(0),
-        span_id: SpanId(0),
-        parent_span_id: None,
-        sampled: false,
-        route: NO_ROUTE.into(),
-        flow: None,
-        config_version: 0,
-        start_unix_ns: 0,
-        latency_ns: 0,
-        outcome: Outcome::Cancelled,
-        status: 0,
-        error: None,
-        weight: 1.0,
-        kept: Vec::new(),
-        lost_events: 0,
-        nodes: Vec::new(),
-    }
 }
 
 fn empty() -> Node {

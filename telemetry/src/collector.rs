@@ -3,6 +3,9 @@
 //! Per timeline, in this order: number, promotion, metrics, sampling, export, observers, store. Requests never wait for
 //! it: they leave their logbook in the recorder's ring, which drops the oldest when the collector is too slow.
 
+mod pace;
+mod lent;
+
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -11,9 +14,12 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::assemble::Assembler;
+use crate::collector::lent::Lent;
+use crate::collector::pace::Pace;
 use crate::exemplars::{RetentionSettings, Store};
 use crate::export::Exported;
 use crate::export::otlp::Exporter;
+use crate::logbook::Logbook;
 use crate::metrics::Metrics;
 use crate::promote::{History, PromotionSettings, promote};
 use crate::recorder::{Recorder, RecorderCounters};
@@ -25,7 +31,8 @@ use crate::timeline::Timeline;
 /// How the collector works.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CollectorSettings {
-    /// How often it looks for finished requests (default 50 ms; the ring must hold what ends in that time).
+    /// How long it waits at most until it looks for finished requests again (default 50 ms). It looks more often the more
+    /// there are, so that each time about a hundred wait: their logbooks are then still in the processor's cache.
     pub interval: Duration,
     /// What is kept in memory.
     pub retention: RetentionSettings,
@@ -54,15 +61,28 @@ pub struct Rules {
 ///
 /// Runs on the collector's thread, so it must not block; what it costs delays everything after it.
 pub trait Observer: Send {
-    /// Sees one timeline. `exported` says why its spans are exported, or that they are not.
-    fn timeline(&mut self, timeline: &Arc<Timeline>, exported: Option<Reason>);
+    /// Sees one timeline. `exported` says why its spans are exported, or that they are not. The collector uses its memory
+    /// again for the next one: who wants it for longer says so in [`Observer::keeps`].
+    fn timeline(&mut self, timeline: &Timeline, exported: Option<Reason>);
+
+    /// Whether it wants this timeline, which it has seen just now, for itself. That costs the collector the memory of
+    /// another one.
+    fn keeps(&self, timeline: &Timeline) -> bool {
+        let _ = timeline;
+        false
+    }
+
+    /// Takes a timeline that somebody keeps: this observer, or maybe another one alone.
+    fn keep(&mut self, timeline: &Arc<Timeline>) {
+        let _ = timeline;
+    }
 
     /// All that had finished was seen: a moment to write buffers out.
     fn pause(&mut self) {}
 }
 
 impl Observer for Arc<Slos> {
-    fn timeline(&mut self, timeline: &Arc<Timeline>, _: Option<Reason>) {
+    fn timeline(&mut self, timeline: &Timeline, _: Option<Reason>) {
         self.observe(timeline);
     }
 }
@@ -135,14 +155,19 @@ impl Collector {
             metrics: Arc::clone(&metrics),
             exporter: exporter.clone(),
             observers,
-            assembler: recorder.assembler(),
             history: History::default(),
             slow: SlowHistory::default(),
             seq: 0,
-            batch: Vec::new(),
         };
-        let interval = settings.interval;
-        let thread = thread::Builder::new().name("zerver-collector".into()).spawn(move || worker.run(interval))?;
+        let mut desk = Desk {
+            assembler: recorder.assembler(),
+            timeline: Timeline::blank(),
+            lent: Lent::default(),
+            taken: Vec::new(),
+        };
+        let pace = Pace::new(settings.interval);
+        let thread =
+            thread::Builder::new().name("zerver-collector".into()).spawn(move || worker.run(&mut desk, pace))?;
         Ok(Self { shared, recorder, store, metrics, exporter, thread: Mutex::new(Some(thread)) })
     }
 
@@ -215,12 +240,21 @@ struct Worker {
     metrics: Arc<Metrics>,
     exporter: Option<Exporter>,
     observers: Vec<Box<dyn Observer>>,
-    assembler: Assembler,
     history: History,
     slow: SlowHistory,
     seq: u64,
-    batch: Vec<Timeline>,
 }
+
+/// What the collector works on: one timeline at a time, whose memory serves the next one.
+struct Desk {
+    assembler: Assembler,
+    timeline: Timeline,
+    lent: Lent,
+    taken: Vec<Arc<Logbook>>,
+}
+
+/// Nodes from which on a timeline's memory is given back, so that a rare large request does not hold it.
+const LARGE: usize = 256;
 
 /// Tells whoever waits that the thread is gone, whatever made it go.
 struct End(Arc<Shared>);
@@ -233,16 +267,21 @@ impl Drop for End {
 }
 
 impl Worker {
-    fn run(&mut self, interval: Duration) {
+    fn run(&mut self, desk: &mut Desk, mut pace: Pace) {
         let shared = Arc::clone(&self.shared);
         let _end = End(Arc::clone(&shared));
         loop {
             let mut signals = shared.signals.lock();
             let idle = |signals: &mut Signals| signals.asked == signals.done && !signals.stopping;
-            shared.wake.wait_while_for(&mut signals, idle, interval);
+            let waited = shared.wake.wait_while_for(&mut signals, idle, pace.next()).timed_out();
             let (asked, stopping) = (signals.asked, signals.stopping);
             drop(signals);
-            self.look();
+            let found = self.look(desk);
+            if waited {
+                pace.found(found, self.recorder.clock());
+            } else {
+                pace.asked(self.recorder.clock());
+            }
             shared.signals.lock().done = asked;
             shared.passed.notify_all();
             if stopping {
@@ -251,45 +290,54 @@ impl Worker {
         }
     }
 
-    /// Takes what has finished, in the order of its end.
-    fn look(&mut self) {
-        let mut batch = std::mem::take(&mut self.batch);
-        self.assembler.redact_by(self.recorder.redaction());
-        let assembler = &mut self.assembler;
-        self.recorder.drain(&mut Vec::new(), |book| batch.extend(assembler.timeline(book)));
-        if batch.is_empty() {
-            self.batch = batch;
-            return;
-        }
+    /// Takes what has finished, in the order of its end; says how much that was.
+    fn look(&mut self, desk: &mut Desk) -> u64 {
+        let recorder = self.recorder.clone();
         let rules = Arc::clone(&self.shared.rules.lock());
-        for timeline in batch.drain(..) {
-            self.pass(timeline, &rules);
+        let Desk { assembler, timeline, lent, taken } = desk;
+        assembler.redact_by(recorder.redaction());
+        self.store.follow(recorder.names());
+        let before = self.seq;
+        recorder.drain(taken, |book| {
+            if !assembler.read(book, timeline) {
+                return;
+            }
+            if self.pass(timeline, &rules) {
+                let kept = lent.give(timeline);
+                self.observers.iter_mut().for_each(|observer| observer.keep(&kept));
+            } else if timeline.nodes.len() > LARGE {
+                *timeline = Timeline::blank();
+            }
+        });
+        let found = self.seq - before;
+        if found > 0 {
+            self.observers.iter_mut().for_each(|observer| observer.pause());
         }
-        self.batch = batch;
-        self.observers.iter_mut().for_each(|observer| observer.pause());
+        found
     }
 
-    fn pass(&mut self, mut timeline: Timeline, rules: &Rules) {
+    /// Takes a timeline all the way. Says whether an observer keeps it.
+    fn pass(&mut self, timeline: &mut Timeline, rules: &Rules) -> bool {
         self.seq += 1;
         timeline.seq = self.seq;
         let limits = self.history.limits(&timeline.route, &rules.promotion);
-        promote(&mut timeline, &limits);
-        self.history.add(&timeline);
-        self.metrics.observe(&timeline);
-        let slow = self.slow.is_slow(&timeline);
-        let reason = rules.sampling.decide(&timeline, slow);
+        promote(timeline, &limits);
+        self.history.add(timeline);
+        self.metrics.observe(timeline);
+        let slow = self.slow.is_slow(timeline);
+        let reason = rules.sampling.decide(timeline, slow);
         if let Some(exporter) = &self.exporter {
             self.metrics.decided(reason.map_or("not_exported", Reason::as_str));
             if let Some(reason) = reason {
-                exporter.offer(spans(&timeline, reason, &rules.spans));
+                exporter.offer(spans(timeline, reason, &rules.spans));
             }
         }
         let exported = reason.filter(|_| self.exporter.is_some());
-        let timeline = Arc::new(timeline);
         for observer in &mut self.observers {
-            observer.timeline(&timeline, exported);
+            observer.timeline(timeline, exported);
         }
         self.store.add(timeline);
+        self.observers.iter().any(|observer| observer.keeps(timeline))
     }
 }
 
@@ -376,9 +424,17 @@ mod tests {
     fn observers_see_each_timeline_once_and_in_order() {
         struct Seen(std::sync::mpsc::Sender<u64>);
         impl Observer for Seen {
-            fn timeline(&mut self, timeline: &Arc<Timeline>, exported: Option<Reason>) {
+            fn timeline(&mut self, timeline: &Timeline, exported: Option<Reason>) {
                 assert_eq!(exported, None);
                 self.0.send(timeline.seq).expect("the test listens");
+            }
+
+            fn keeps(&self, timeline: &Timeline) -> bool {
+                timeline.seq.is_multiple_of(2)
+            }
+
+            fn keep(&mut self, timeline: &Arc<Timeline>) {
+                self.0.send(timeline.seq * 10).expect("the test listens");
             }
         }
         let clock = Clock::manual();
@@ -392,7 +448,7 @@ mod tests {
             request(&recorder, &clock, 1);
         }
         // Without a flush: the interval alone brings them.
-        assert_eq!(told.iter().take(3).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(told.iter().take(4).collect::<Vec<_>>(), [1, 2, 20, 3]);
         assert!(collector.stop(Duration::from_secs(60)).complete);
     }
 }

@@ -227,7 +227,21 @@ impl IdSource {
 /// The span identity of node `ordinal` of a request whose seed is `seed`.
 #[must_use]
 pub fn span_id(seed: u64, ordinal: u16) -> SpanId {
-    SpanId(mix(seed.wrapping_add(u64::from(ordinal).wrapping_mul(0xd6e8_feb8_6659_fd93))).max(1))
+    SpanId(mix(seed.wrapping_add(u64::from(ordinal).wrapping_mul(STRIDE))).max(1))
+}
+
+/// How far apart the spans of a request lie before they are mixed.
+const STRIDE: u64 = 0xd6e8_feb8_6659_fd93;
+
+/// The number that the span `of` was made with, when it is of the request whose own span, number 0, is `root`.
+pub(crate) fn ordinal_of(root: SpanId, of: SpanId) -> Option<u16> {
+    let steps = unmix(of.0).wrapping_sub(unmix(root.0)).wrapping_mul(inverse(STRIDE));
+    u16::try_from(steps).ok().filter(|ordinal| beside(root, *ordinal) == of)
+}
+
+/// Span number `ordinal` of the request whose own span, number 0, is `root`.
+pub(crate) fn beside(root: SpanId, ordinal: u16) -> SpanId {
+    span_id(unmix(root.0), ordinal)
 }
 
 /// SplitMix64's finaliser: a bijection that spreads consecutive numbers over all 64 bits.
@@ -236,6 +250,24 @@ pub fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// What [`mix`] made `z` of.
+fn unmix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 31) ^ (z >> 62)).wrapping_mul(const { inverse(0x94d0_49bb_1331_11eb) });
+    z = (z ^ (z >> 27) ^ (z >> 54)).wrapping_mul(const { inverse(0xbf58_476d_1ce4_e5b9) });
+    z ^ (z >> 30) ^ (z >> 60)
+}
+
+/// The number that `odd` times it is 1, modulo 2 to the 64th. Newton's method: each turn doubles the bits that are right.
+const fn inverse(odd: u64) -> u64 {
+    let mut x = odd;
+    let mut turn = 0;
+    while turn < 6 {
+        x = x.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(x)));
+        turn += 1;
+    }
+    x
 }
 
 #[cfg(test)]
@@ -318,6 +350,21 @@ mod tests {
             let hex = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
             let read = TraceContext::read([&other[..]]);
             prop_assert!(hex || other == sound || read.is_none() || sound[at] == byte, "{:?}", read);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_number_of_a_span_is_found_again(seed in any::<u64>(), ordinal in any::<u16>(), other in any::<u64>()) {
+            let root = span_id(seed, 0);
+            prop_assert_eq!(unmix(mix(seed)), seed);
+            prop_assert_eq!(ordinal_of(root, span_id(seed, ordinal)), Some(ordinal));
+            prop_assert_eq!(beside(root, ordinal), span_id(seed, ordinal));
+            // What is said to follow does; zero never does.
+            prop_assert!(ordinal_of(root, SpanId(other)).is_none_or(|n| beside(root, n) == SpanId(other)));
+            prop_assert_eq!(ordinal_of(root, SpanId(0)), None);
         }
     }
 

@@ -18,6 +18,8 @@ mod ring;
 mod inflight;
 pub mod recorder;
 pub mod timeline;
+mod hash;
+pub mod packed;
 pub mod semconv;
 pub mod redact;
 mod assemble;

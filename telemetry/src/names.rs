@@ -68,6 +68,11 @@ impl Names {
         let number = name.0 as usize;
         Arc::clone(table.by_number.get(number).unwrap_or(&table.by_number[0]))
     }
+
+    /// The names from the `first`-th on, in the order in which they were interned.
+    pub(crate) fn since(&self, first: usize) -> Vec<Arc<str>> {
+        self.table.read().by_number.get(first..).unwrap_or_default().to_vec()
+    }
 }
 
 impl Names {

@@ -1,20 +1,21 @@
 //! The thread that reads the source: it polls, reconnects, checks, finds critical paths, and hands rows to the screen.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use zerver_telemetry::clock::Clock;
+use zerver_telemetry::recording::{ReadError, Reader};
 use zerver_telemetry::timeline::Timeline;
 
 use crate::arrival::{Arrival, Link};
 use crate::http::Client;
 use crate::model::Msg;
 use crate::row::Row;
-use crate::source::{Batch, CaptureHead, Counters, Feed, Gateway, Source, decode, decode_timeline, strip_scheme};
+use crate::source::{Batch, Counters, Feed, Gateway, Source, decode, strip_scheme};
 use crate::stop::Stop;
 
 /// Timelines asked for at once.
@@ -23,8 +24,6 @@ pub(crate) const LIMIT: usize = 512;
 const POLL_EVERY: Duration = Duration::from_millis(250);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// The longest line of a capture.
-const LINE_MAX: u64 = 8 << 20;
 
 /// The receiver is gone: the viewer is leaving.
 struct Gone;
@@ -136,25 +135,25 @@ impl Ingest {
 
     fn read_file(&self, path: &Path) -> Result<Result<(), Gone>, String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let mut file = BufReader::new(File::open(path).map_err(|e| failed(&e))?);
-        let head = next_line(&mut file).map_err(|e| failed(&e))?.unwrap_or_default();
-        let head = CaptureHead::decode(&head).map_err(|e| {
-            format!("{}: not a capture, its first line is no {{\"zrec\":1}} header ({e})", path.display())
-        })?;
+        let file = BufReader::new(File::open(path).map_err(|e| failed(&e))?);
+        let mut reader = match Reader::new(file) {
+            Err(error @ ReadError::NoHeader) => return Err(format!("{}: not a capture: {error}", path.display())),
+            reader => reader.map_err(|error| failed(&error))?.past_damage(),
+        };
+        let gateway = Gateway { name: reader.header().gateway.clone(), ..Gateway::default() };
         let (mut timelines, mut bad) = (Vec::new(), 0);
         loop {
-            let line = next_line(&mut file).map_err(|e| failed(&e))?;
-            let end = line.is_none();
-            match line.as_deref().map(str::trim) {
-                None | Some("") => {}
-                Some(line) => match decode_timeline(line) {
-                    Some(timeline) => timelines.push(timeline),
-                    None => bad += 1,
-                },
+            let next = reader.next();
+            let end = next.is_none();
+            match next {
+                Some(Ok(timeline)) => timelines.push(Arc::new(timeline)),
+                Some(Err(error @ ReadError::Io(_))) => return Err(failed(&error)),
+                Some(Err(_)) => bad += 1,
+                None => bad += u64::from(reader.torn()),
             }
             if timelines.len() >= LIMIT || (end && (bad > 0 || !timelines.is_empty())) {
                 let batch = std::mem::take(&mut timelines);
-                if self.stop.is_set() || self.deliver(head.gateway.clone(), head.counters, batch, bad).is_err() {
+                if self.stop.is_set() || self.deliver(gateway.clone(), Counters::default(), batch, bad).is_err() {
                     return Ok(Err(Gone));
                 }
                 bad = 0;
@@ -171,14 +170,4 @@ impl Ingest {
 struct Cursor {
     since: u64,
     counters: Option<Counters>,
-}
-
-/// The next line without its end; none at the end of the file.
-fn next_line(file: &mut impl BufRead) -> io::Result<Option<String>> {
-    let mut line = String::new();
-    let read = file.by_ref().take(LINE_MAX).read_line(&mut line)?;
-    if read as u64 == LINE_MAX && !line.ends_with('\n') {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is longer than 8 MiB"));
-    }
-    Ok((read > 0).then_some(line))
 }

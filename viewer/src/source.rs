@@ -18,7 +18,7 @@ pub enum Source {
         /// Sent as `Authorization: Bearer …` when given.
         token: Option<String>,
     },
-    /// A capture: JSON Lines, a `{"zrec":1,…}` header and then one timeline per line.
+    /// A capture: a recording of either form ([`zerver_telemetry::recording`]).
     File(PathBuf),
     /// A gateway in the same process.
     Memory(Arc<dyn Feed>),
@@ -109,7 +109,7 @@ pub struct Counters {
     pub in_flight: u64,
 }
 
-/// Why an answer or a capture cannot be read.
+/// Why an answer cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FormatError {
     #[error("the answer is not the timelines' JSON: {0}")]
@@ -151,27 +151,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<(Batch, u64), FormatError> {
 }
 
 /// Reads one timeline; none when it is not one, or not a consistent one.
-pub(crate) fn decode_timeline(json: &str) -> Option<Arc<Timeline>> {
+fn decode_timeline(json: &str) -> Option<Arc<Timeline>> {
     let timeline: Timeline = serde_json::from_str(json).ok()?;
     timeline.check().is_ok().then(|| Arc::new(timeline))
-}
-
-/// The first line of a capture.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct CaptureHead {
-    /// The version of the form.
-    pub(crate) zrec: u32,
-    #[serde(default)]
-    pub(crate) gateway: Gateway,
-    #[serde(default)]
-    pub(crate) counters: Counters,
-}
-
-impl CaptureHead {
-    pub(crate) fn decode(line: &str) -> Result<Self, FormatError> {
-        let head: Self = serde_json::from_str(line)?;
-        if head.zrec > FORMAT_VERSION { Err(FormatError::Version(head.zrec)) } else { Ok(head) }
-    }
 }
 
 #[cfg(test)]
@@ -195,8 +177,6 @@ mod tests {
     fn a_newer_form_is_refused_with_its_number() {
         let error = decode(br#"{"v":99,"next":0,"timelines":[]}"#).unwrap_err();
         assert!(error.to_string().contains("99"), "{error}");
-        assert!(CaptureHead::decode(r#"{"zrec":99}"#).is_err());
-        assert_eq!(CaptureHead::decode(r#"{"zrec":1,"anything":true}"#).unwrap().zrec, 1);
     }
 
     #[test]

@@ -213,7 +213,9 @@ impl Pages {
                 }
             },
         };
-        json(&explain::compare(&self.live.store.snapshot(), route.as_deref(), &cohorts))
+        let store = &self.live.store;
+        let kept = route.as_deref().map_or_else(|| store.snapshot(), |route| store.by_route(route));
+        json(&explain::compare(&kept, route.as_deref(), &cohorts))
     }
 
     fn latencies(&self, slug: &str) -> Reply {

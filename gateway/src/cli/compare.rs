@@ -83,10 +83,13 @@ fn text(comparison: &Comparison) -> String {
 fn from_file(path: &Path, arguments: &Arguments) -> Result<Comparison, String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
     let file = File::open(path).map_err(|error| failed(&error))?;
-    let reader = Reader::new(BufReader::new(file)).map_err(|error| failed(&error))?;
+    let mut reader = Reader::new(BufReader::new(file)).map_err(|error| failed(&error))?;
     let mut timelines = Vec::new();
-    for timeline in reader {
+    for timeline in reader.by_ref() {
         timelines.push(Arc::new(timeline.map_err(|error| failed(&error))?));
+    }
+    if reader.torn() {
+        out::note(format!("{} was cut off; what is whole of it is compared", path.display()));
     }
     let cohorts = match (arguments.fast, arguments.slow) {
         (Some(a), Some(b)) => Cohorts::Latency { a, b },

@@ -159,3 +159,57 @@ fn a_state_that_stands_before_its_nodes_opening_is_not_lost() {
     let causes: Vec<(Cause, u64)> = t.nodes[1].states.iter().map(|state| (state.cause, state.len_ns())).collect();
     assert_eq!(causes, [(Cause::Run, 1_000_000), (Cause::Timer, 1_000_000), (Cause::Io, 1_000_000)]);
 }
+
+/// A request of a kind that `n` chooses: with few nodes or many, texts or none, a stream, an abandoned one.
+fn varied(recorder: &Recorder, clock: &Clock, n: u64) {
+    let names = recorder.names();
+    let every = |k: u64| n.is_multiple_of(k);
+    let rec = recorder.start(clock.now(), None, every(2));
+    if !every(3) {
+        rec.route(names.intern("checkout"), if every(2) { names.intern("flow") } else { Name::NONE }, 1);
+    }
+    for step in 0..n % 5 {
+        clock.advance(Duration::from_micros(n + step));
+        let opening =
+            Opening::running(names.intern(["price", "cart"][(step % 2) as usize]), NodeKind::Step, NodeId::ROOT);
+        let node = rec.open(clock.now(), opening);
+        rec.attr_text(
+            node,
+            names.intern("tenant"),
+            ["acme", "globex, who is longer", "token=abcdefgh"][((n + step) % 3) as usize],
+        );
+        rec.attr_int(node, names.intern("size"), (n * step).cast_signed());
+        clock.advance(Duration::from_micros(3));
+        rec.state(clock.now(), node, Cause::Io, if every(2) { names.intern("quotes") } else { Name::NONE }, None);
+        if step % 2 == 0 {
+            clock.advance(Duration::from_micros(9));
+            let error = if every(4) { names.intern("refused") } else { Name::NONE };
+            rec.close(clock.now(), node, Outcome::Error, 502, error);
+        }
+    }
+    if every(7) {
+        rec.fold(clock.now(), Cause::Write, names.intern("client"));
+        clock.advance(Duration::from_micros(11));
+        rec.state(clock.now(), NodeId::ROOT, Cause::Run, Name::NONE, None);
+    }
+    clock.advance(Duration::from_micros(5));
+    if every(6) { drop(rec) } else { rec.finish(clock.now(), Outcome::Ok, 200, Name::NONE) }
+}
+
+#[test]
+fn nothing_of_one_request_is_left_in_the_timeline_of_the_next() {
+    let clock = Clock::manual();
+    let recorder = Recorder::for_tests(clock.clone());
+    for n in (0..40).chain((0..40).rev()) {
+        varied(&recorder, &clock, n);
+    }
+    let (mut again, mut reused) = (recorder.assembler(), Timeline::blank());
+    let mut seen = 0;
+    recorder.drain(&mut Vec::new(), |book| {
+        assert!(again.read(book, &mut reused));
+        assert_eq!(Some(&reused), recorder.assembler().timeline(book).as_ref());
+        reused.check().expect("it holds the rules");
+        seen += 1;
+    });
+    assert_eq!(seen, 80);
+}

@@ -1,41 +1,57 @@
 //! The index of what is kept and why: each timeline once, under up to four reasons, let go when none is left.
+//!
+//! In a steady state nothing here allocates: places, blocks and lists are used again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::exemplars::blocks::{Blocks, Chain};
 use crate::exemplars::retention::{RetentionSettings, failed};
-use crate::id::mix;
-use crate::timeline::{Kept, Node, State, Timeline, Value};
+use crate::exemplars::slow::{Slow, Slowest};
+use crate::id::{TraceId, mix};
+use crate::packed::{Dictionary, pack};
+use crate::timeline::{Kept, Timeline};
 
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    pub(crate) by_seq: BTreeMap<u64, Entry>,
-    pub(crate) recent: VecDeque<u64>,
-    pub(crate) errors: VecDeque<u64>,
-    pub(crate) uniform: BTreeSet<u64>,
-    /// Per route, by latency; the first is the fastest of the slow.
-    slow: HashMap<Arc<str>, BTreeSet<Slow>>,
-    pub(crate) slow_len: usize,
+    /// What is kept, at places that are used again.
+    entries: Vec<Entry>,
+    vacant: Vec<u32>,
+    /// Every `seq` with its place, in order; those that are gone stay until they are as many as the others.
+    order: VecDeque<(u64, u32)>,
+    last_seq: Option<u64>,
+    recent: VecDeque<u32>,
+    errors: VecDeque<u32>,
+    uniform: VecDeque<u32>,
+    slow: Slowest,
     /// The sample's probability is 2 to the power of minus this.
-    pub(crate) halvings: u32,
-    pub(crate) bytes: usize,
-    pub(crate) seen: u64,
-}
-
-/// One of the slowest of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slow {
-    latency_ns: u64,
-    seq: u64,
-    end_unix_ns: u64,
-}
-
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) timeline: Arc<Timeline>,
-    hash: u64,
+    halvings: u32,
     bytes: usize,
+    seen: u64,
+    blocks: Blocks,
+    dictionary: Dictionary,
+    /// A timeline on its way into blocks.
+    packed: Vec<u8>,
+}
+
+/// One kept timeline.
+#[derive(Debug)]
+struct Entry {
+    seq: u64,
+    trace: TraceId,
+    hash: u64,
     end_unix_ns: u64,
+    /// The route's number in the dictionary; none where that had no room.
+    route: Option<u32>,
+    packed: Chain,
+    /// Whether it is one: the place is not vacant.
+    held: bool,
+    reasons: Reasons,
+}
+
+/// Why a timeline is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reasons {
     recent: bool,
     slow: bool,
     error: bool,
@@ -43,15 +59,12 @@ pub(crate) struct Entry {
     uniform: Option<u32>,
 }
 
-impl Entry {
-    fn reasons(&self) -> usize {
-        usize::from(self.recent)
-            + usize::from(self.slow)
-            + usize::from(self.error)
-            + usize::from(self.uniform.is_some())
+impl Reasons {
+    fn any(self) -> bool {
+        self.recent || self.slow || self.error || self.uniform.is_some()
     }
 
-    fn weight(&self) -> f32 {
+    fn weight(self) -> f32 {
         match self.uniform {
             _ if self.slow || self.error => 1.0,
             Some(halvings) => 2_f32.powi(halvings.cast_signed()),
@@ -59,42 +72,60 @@ impl Entry {
         }
     }
 
-    fn is_kept(&self, why: Kept) -> bool {
-        match why {
-            Kept::Recent => self.recent,
-            Kept::Uniform => self.uniform.is_some(),
-            Kept::Slow => self.slow,
-            Kept::Error => self.error,
-        }
-    }
-
-    /// The timeline with its present weight and reasons. They are written into it only when they changed since it was
-    /// last read, and it is copied only when an earlier reader still holds it.
-    pub(crate) fn read(&mut self) -> Arc<Timeline> {
-        const ALL: [Kept; 4] = [Kept::Recent, Kept::Uniform, Kept::Slow, Kept::Error];
-        let weight = self.weight();
-        let same = self.timeline.weight == weight
-            && self.timeline.kept.len() == self.reasons()
-            && self.timeline.kept.iter().all(|why| self.is_kept(*why));
-        if !same {
-            let kept = ALL.into_iter().filter(|why| self.is_kept(*why)).collect();
-            let timeline = Arc::make_mut(&mut self.timeline);
-            timeline.weight = weight;
-            timeline.kept = kept;
-        }
-        Arc::clone(&self.timeline)
+    fn list(self) -> Vec<Kept> {
+        let all = [
+            (self.recent, Kept::Recent),
+            (self.uniform.is_some(), Kept::Uniform),
+            (self.slow, Kept::Slow),
+            (self.error, Kept::Error),
+        ];
+        all.into_iter().filter_map(|(is, why)| is.then_some(why)).collect()
     }
 }
 
-/// The memory a timeline takes, by estimate: its nodes, states and attributes, and the texts that only it holds.
-pub(crate) fn estimated_bytes(timeline: &Timeline) -> usize {
-    let attr = size_of::<(Arc<str>, Value)>();
-    let node = |node: &Node| {
-        let texts: usize =
-            node.attrs.iter().map(|(_, value)| if let Value::Text(t) = value { t.len() } else { 0 }).sum();
-        size_of::<Node>() + node.states.capacity() * size_of::<State>() + node.attrs.capacity() * attr + texts
-    };
-    size_of::<Timeline>() + size_of::<Entry>() + timeline.nodes.iter().map(node).sum::<usize>()
+/// Bytes to make room for at once, for each timeline that is read: more than most take.
+const ROOM_EACH: usize = 512;
+
+/// The memory that a kept timeline takes beside its blocks: its entry, its place in the order, and in each list.
+const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u64, u32)>() + 4 * size_of::<u32>();
+
+impl Entry {
+    /// The memory it takes, in bytes.
+    fn size(&self) -> usize {
+        self.packed.size() + ENTRY_BYTES
+    }
+}
+
+/// Kept timelines on their way to a reader: copied while the index was locked, unpacked when it is not.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    bytes: Vec<u8>,
+    each: Vec<Copied>,
+    words: Arc<Vec<Arc<str>>>,
+}
+
+#[derive(Debug)]
+struct Copied {
+    end: usize,
+    reasons: Reasons,
+}
+
+impl Copies {
+    /// Unpacks them, each with the weight and the reasons it had when it was copied.
+    pub(crate) fn unpack(&self) -> Vec<Arc<Timeline>> {
+        let mut start = 0;
+        let mut timelines = Vec::with_capacity(self.each.len());
+        for Copied { end, reasons } in &self.each {
+            let unpacked = crate::packed::unpack(&self.bytes[start..*end], &self.words);
+            debug_assert!(unpacked.is_ok(), "what the index packed is unpacked: {unpacked:?}");
+            start = *end;
+            if let Ok(mut timeline) = unpacked {
+                (timeline.weight, timeline.kept) = (reasons.weight(), reasons.list());
+                timelines.push(Arc::new(timeline));
+            }
+        }
+        timelines
+    }
 }
 
 /// Of the request, not of the trace alone: a load generator may send one `traceparent` with all its requests.
@@ -108,41 +139,60 @@ fn in_sample(hash: u64, halvings: u32) -> bool {
     hash <= u64::MAX.checked_shr(halvings).unwrap_or(0)
 }
 
+/// How many of a list go with the index as it is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sizes {
+    pub(crate) seen: u64,
+    pub(crate) timelines: usize,
+    pub(crate) bytes: usize,
+    pub(crate) recent: usize,
+    pub(crate) uniform: usize,
+    pub(crate) slow: usize,
+    pub(crate) errors: usize,
+    pub(crate) halvings: u32,
+    pub(crate) oldest_seq: Option<u64>,
+}
+
 impl Index {
-    pub(crate) fn add(&mut self, timeline: Arc<Timeline>, settings: &RetentionSettings) {
+    pub(crate) fn add(&mut self, timeline: &Timeline, settings: &RetentionSettings) {
         let seq = timeline.seq;
         self.seen += 1;
-        if self.by_seq.last_key_value().is_some_and(|(last, _)| *last >= seq) {
+        if self.last_seq.is_some_and(|last| last >= seq) {
             return;
         }
-        let bytes = estimated_bytes(&timeline);
-        let hash = hash(&timeline);
+        self.packed.clear();
+        pack(timeline, &mut self.dictionary, &mut self.packed);
+        let Some(packed) = self.blocks.put(&self.packed) else { return };
+        self.last_seq = Some(seq);
+        let hash = hash(timeline);
         let now = timeline.start_unix_ns.saturating_add(timeline.latency_ns);
         let horizon = now.saturating_sub(u64::try_from(settings.window.as_nanos()).unwrap_or(u64::MAX));
-        let (route, latency, error) = (Arc::clone(&timeline.route), timeline.latency_ns, failed(&timeline));
-        let uniform = (settings.uniform > 0 && in_sample(hash, self.halvings)).then_some(self.halvings);
-        let entry = Entry {
-            timeline,
-            hash,
-            bytes,
-            end_unix_ns: now,
+        let reasons = Reasons {
             recent: settings.recent > 0,
             slow: false,
-            error: error && settings.errors > 0,
-            uniform,
+            error: failed(timeline) && settings.errors > 0,
+            uniform: (settings.uniform > 0 && in_sample(hash, self.halvings)).then_some(self.halvings),
         };
-        self.bytes += bytes;
-        if entry.recent {
-            self.recent.push_back(seq);
+        let trace = timeline.trace_id;
+        let route = self.dictionary.number(&timeline.route);
+        let entry = Entry { seq, trace, hash, end_unix_ns: now, route, packed, held: true, reasons };
+        self.bytes += entry.size();
+        let place = self.enter(entry);
+        if reasons.recent {
+            self.recent.push_back(place);
         }
-        if entry.error {
-            self.errors.push_back(seq);
+        if reasons.error {
+            self.errors.push_back(place);
         }
-        if entry.uniform.is_some() {
-            self.uniform.insert(seq);
+        if reasons.uniform.is_some() {
+            self.uniform.push_back(place);
         }
-        self.by_seq.insert(seq, entry);
-        self.add_slow(route, Slow { latency_ns: latency, seq, end_unix_ns: now }, horizon, settings);
+        self.add_slow(
+            &timeline.route,
+            Slow { latency_ns: timeline.latency_ns, seq, end_unix_ns: now, place },
+            horizon,
+            settings,
+        );
 
         while self.recent.len() > settings.recent {
             self.drop_recent();
@@ -156,63 +206,107 @@ impl Index {
         while self.uniform.len() > settings.uniform {
             self.halve();
         }
-        while self.bytes > settings.bytes && !self.by_seq.is_empty() {
+        self.let_go(place);
+        while self.bytes > settings.bytes && self.len() > 0 {
             self.shrink();
         }
-        self.let_go(seq);
+    }
+
+    /// Gets to know what the recorder has interned.
+    pub(crate) fn dictionary(&mut self) -> &mut Dictionary {
+        &mut self.dictionary
+    }
+
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            seen: self.seen,
+            timelines: self.len(),
+            bytes: self.bytes,
+            recent: self.recent.len(),
+            uniform: self.uniform.len(),
+            slow: self.slow.len(),
+            errors: self.errors.len(),
+            halvings: self.halvings,
+            oldest_seq: self.order.front().map(|(seq, _)| *seq),
+        }
+    }
+
+    /// Copies up to `limit` timelines with at least this `seq`, in order.
+    pub(crate) fn since(&self, seq: u64, limit: usize) -> Copies {
+        let from = self.order.partition_point(|(known, _)| *known < seq);
+        let room = self.bytes.min(limit.saturating_mul(ROOM_EACH));
+        self.copy(room, self.order.range(from..).filter_map(|at| self.held(at)).take(limit))
+    }
+
+    /// Copies the timelines of one trace, in order.
+    pub(crate) fn by_trace(&self, trace: TraceId) -> Copies {
+        self.copy(0, self.order.iter().filter_map(|at| self.held(at)).filter(|entry| entry.trace == trace))
+    }
+
+    /// Copies the timelines of one route, in order, and maybe some others.
+    pub(crate) fn by_route(&self, route: &str) -> Copies {
+        let number = self.dictionary.number(route);
+        let wanted = |entry: &&Entry| entry.route.is_none() || entry.route == number;
+        self.copy(0, self.order.iter().filter_map(|at| self.held(at)).filter(wanted))
+    }
+
+    fn copy<'a>(&'a self, room: usize, entries: impl Iterator<Item = &'a Entry>) -> Copies {
+        let mut copies = Copies { bytes: Vec::with_capacity(room), each: Vec::new(), words: self.dictionary.words() };
+        for entry in entries {
+            self.blocks.read(&entry.packed, &mut copies.bytes);
+            copies.each.push(Copied { end: copies.bytes.len(), reasons: entry.reasons });
+        }
+        copies
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() - self.vacant.len()
+    }
+
+    /// The entry that the order names, if it is still there.
+    fn held(&self, (seq, place): &(u64, u32)) -> Option<&Entry> {
+        self.entries.get(*place as usize).filter(|entry| entry.held && entry.seq == *seq)
+    }
+
+    fn enter(&mut self, entry: Entry) -> u32 {
+        let seq = entry.seq;
+        let place = match self.vacant.pop() {
+            Some(place) => {
+                self.entries[place as usize] = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                // Each holds a block at least, and blocks have numbers of 32 bits.
+                self.entries.len() as u32 - 1
+            }
+        };
+        self.order.push_back((seq, place));
+        place
     }
 
     /// Enters a request among the slowest of its route, if it belongs there, and lets the fastest of them go.
-    fn add_slow(&mut self, route: Arc<str>, slow: Slow, horizon: u64, settings: &RetentionSettings) {
+    fn add_slow(&mut self, route: &Arc<str>, slow: Slow, horizon: u64, settings: &RetentionSettings) {
         if settings.slow_per_route == 0 {
             return;
         }
-        if !self.slow.contains_key(&route) && self.slow_len >= settings.slow {
+        if !self.slow.knows(route) && self.slow.len() >= settings.slow {
             // No room for one more route: what the window has left behind makes it, or nothing does.
             self.expire_slow(horizon);
-            if self.slow_len >= settings.slow {
+            if self.slow.len() >= settings.slow {
                 return;
             }
         }
-        let full = |len: usize, all: usize| len >= settings.slow_per_route || all >= settings.slow;
-        let list = self.slow.entry(route).or_default();
-        let mut out = None;
-        if full(list.len(), self.slow_len) {
-            let expired = list.iter().find(|old| old.end_unix_ns < horizon).copied();
-            out = expired.or_else(|| list.first().copied().filter(|fastest| fastest.latency_ns < slow.latency_ns));
-            if out.is_none() {
-                return;
-            }
-        }
-        if let Some(out) = &out {
-            list.remove(out);
-            self.slow_len -= 1;
-        }
-        list.insert(slow);
-        self.slow_len += 1;
-        if let Some(entry) = self.by_seq.get_mut(&slow.seq) {
-            entry.slow = true;
-        }
+        let (entered, out) = self.slow.add(route, slow, horizon, settings);
+        self.entries[slow.place as usize].reasons.slow = entered;
         if let Some(out) = out {
-            self.forget(out.seq, |entry| entry.slow = false);
+            self.forget(out, |reasons| reasons.slow = false);
         }
     }
 
     fn expire_slow(&mut self, horizon: u64) {
-        let mut out = Vec::new();
-        self.slow.retain(|_, list| {
-            list.retain(|slow| {
-                let stays = slow.end_unix_ns >= horizon;
-                if !stays {
-                    out.push(slow.seq);
-                }
-                stays
-            });
-            !list.is_empty()
-        });
-        self.slow_len -= out.len();
-        for seq in out {
-            self.forget(seq, |entry| entry.slow = false);
+        for place in self.slow.expire(horizon) {
+            self.forget(place, |reasons| reasons.slow = false);
         }
     }
 
@@ -221,12 +315,12 @@ impl Index {
     fn expire_uniform(&mut self, horizon: u64, capacity: usize) {
         let mut expired = false;
         // In order of completion, so the old ones stand first.
-        while let Some(seq) = self.uniform.first().copied() {
-            if self.by_seq.get(&seq).is_some_and(|entry| entry.end_unix_ns >= horizon) {
+        while let Some(place) = self.uniform.front().copied() {
+            if self.entries[place as usize].end_unix_ns >= horizon {
                 break;
             }
-            self.uniform.pop_first();
-            self.forget(seq, |entry| entry.uniform = None);
+            self.uniform.pop_front();
+            self.forget(place, |reasons| reasons.uniform = None);
             expired = true;
         }
         if expired {
@@ -239,26 +333,27 @@ impl Index {
     fn halve(&mut self) {
         self.halvings = (self.halvings + 1).min(64);
         let halvings = self.halvings;
-        for seq in std::mem::take(&mut self.uniform) {
-            let stays = self.by_seq.get(&seq).is_some_and(|entry| in_sample(entry.hash, halvings) && halvings < 64);
+        for _ in 0..self.uniform.len() {
+            let Some(place) = self.uniform.pop_front() else { break };
+            let stays = in_sample(self.entries[place as usize].hash, halvings) && halvings < 64;
             if stays {
-                self.uniform.insert(seq);
+                self.uniform.push_back(place);
             }
-            self.forget(seq, |entry| {
-                entry.uniform = entry.uniform.filter(|_| stays).map(|before| before.max(halvings));
+            self.forget(place, |reasons| {
+                reasons.uniform = reasons.uniform.filter(|_| stays).map(|before| before.max(halvings));
             });
         }
     }
 
     fn drop_recent(&mut self) {
-        if let Some(seq) = self.recent.pop_front() {
-            self.forget(seq, |entry| entry.recent = false);
+        if let Some(place) = self.recent.pop_front() {
+            self.forget(place, |reasons| reasons.recent = false);
         }
     }
 
     fn drop_error(&mut self) {
-        if let Some(seq) = self.errors.pop_front() {
-            self.forget(seq, |entry| entry.error = false);
+        if let Some(place) = self.errors.pop_front() {
+            self.forget(place, |reasons| reasons.error = false);
         }
     }
 
@@ -275,19 +370,28 @@ impl Index {
         }
     }
 
-    fn forget(&mut self, seq: u64, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.by_seq.get_mut(&seq) {
-            change(entry);
-        }
-        self.let_go(seq);
+    fn forget(&mut self, place: u32, change: impl FnOnce(&mut Reasons)) {
+        change(&mut self.entries[place as usize].reasons);
+        self.let_go(place);
     }
 
     /// Drops a timeline that nothing keeps any more.
-    fn let_go(&mut self, seq: u64) {
-        if self.by_seq.get(&seq).is_some_and(|entry| entry.reasons() == 0)
-            && let Some(entry) = self.by_seq.remove(&seq)
-        {
-            self.bytes -= entry.bytes;
+    fn let_go(&mut self, place: u32) {
+        let entry = &mut self.entries[place as usize];
+        if entry.reasons.any() || !entry.held {
+            return;
+        }
+        self.bytes -= entry.size();
+        entry.held = false;
+        self.blocks.free(std::mem::take(&mut entry.packed));
+        self.vacant.push(place);
+        while self.order.front().is_some_and(|first| self.held(first).is_none()) {
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * self.len() + 1_024 {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|at| self.held(at).is_some());
+            self.order = order;
         }
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::index::estimated_bytes;
 use super::*;
 use crate::event::Outcome;
 use crate::id::{SpanId, mix};
@@ -33,7 +32,7 @@ fn settings() -> RetentionSettings {
 
 fn fill(store: &Store, seqs: std::ops::RangeInclusive<u64>) {
     for seq in seqs {
-        store.add(Arc::new(timeline(seq, 1 + mix(seq) % 100)));
+        store.add(&timeline(seq, 1 + mix(seq) % 100));
     }
 }
 
@@ -42,7 +41,7 @@ fn the_slowest_stay_however_long_ago() {
     let store = Store::new(settings());
     for seq in 1..=10_000 {
         let latency = if seq <= 5 { 9_000 } else { 1 + mix(seq) % 100 };
-        store.add(Arc::new(timeline(seq, latency)));
+        store.add(&timeline(seq, latency));
     }
     let kept = store.snapshot();
     let slow: Vec<u64> = kept.iter().filter(|t| t.kept.contains(&Kept::Slow)).map(|t| t.seq).collect();
@@ -54,7 +53,7 @@ fn the_slowest_stay_however_long_ago() {
 fn the_window_lets_old_slow_ones_go() {
     let store = Store::new(RetentionSettings { window: Duration::from_secs(1), ..settings() });
     for seq in 1..=5_000 {
-        store.add(Arc::new(timeline(seq, if seq <= 5 { 9_000 } else { 10 })));
+        store.add(&timeline(seq, if seq <= 5 { 9_000 } else { 10 }));
     }
     // Those that ended 9 s late are still inside; after ten more seconds they are not.
     fill(&store, 20_000..=20_100);
@@ -70,7 +69,7 @@ fn the_last_errors_stay() {
         if seq % 100 == 0 {
             (t.status, t.outcome) = (503, Outcome::Error);
         }
-        store.add(Arc::new(t));
+        store.add(&t);
     }
     let errors: Vec<u64> = store.snapshot().iter().filter(|t| t.kept.contains(&Kept::Error)).map(|t| t.seq).collect();
     assert_eq!(errors, (11..=20).map(|n| n * 100).collect::<Vec<_>>());
@@ -95,7 +94,7 @@ fn one_trace_id_for_all_requests_is_sampled_like_any_other() {
     let store = Store::new(settings());
     for seq in 1..=5_000 {
         let trace_id = TraceId(7);
-        store.add(Arc::new(Timeline { trace_id, span_id: SpanId(mix(seq)), ..timeline(seq, 1 + mix(seq) % 100) }));
+        store.add(&Timeline { trace_id, span_id: SpanId(mix(seq)), ..timeline(seq, 1 + mix(seq) % 100) });
     }
     let retained = store.retained();
     assert!((16..=64).contains(&retained.uniform), "{retained:?}");
@@ -113,7 +112,9 @@ fn only_recent_weighs_nothing() {
 
 #[test]
 fn memory_is_bounded_by_bytes_too() {
-    let one = estimated_bytes(&timeline(1, 1));
+    let store = Store::new(settings());
+    fill(&store, 1..=1);
+    let one = store.retained().bytes;
     let store = Store::new(RetentionSettings { bytes: one * 10, ..settings() });
     fill(&store, 1..=1_000);
     let retained = store.retained();
@@ -123,6 +124,37 @@ fn memory_is_bounded_by_bytes_too() {
     assert_eq!((tiny.retained().timelines, tiny.retained().bytes), (0, 0));
 }
 
+/// What is let go leaves its place to others, and readers get what was put in, whole and in order.
+#[test]
+fn what_is_kept_reads_back_as_it_was() {
+    let sample = crate::timeline::sample();
+    let store = Store::new(settings());
+    for seq in 1..=5_000 {
+        let mut timeline = Timeline { nodes: sample.nodes.clone(), ..timeline(seq, 1 + mix(seq) % 100) };
+        timeline.nodes.truncate(1 + (mix(seq) % 5) as usize);
+        store.add(&timeline);
+    }
+    let kept = store.snapshot();
+    assert!(kept.len() == store.retained().timelines && kept.is_sorted_by_key(|t| t.seq));
+    for read in kept {
+        let written = timeline(read.seq, 1 + mix(read.seq) % 100);
+        assert_eq!(
+            (read.trace_id, read.latency_ns, &read.route),
+            (written.trace_id, written.latency_ns, &written.route)
+        );
+        assert_eq!(read.nodes, sample.nodes[..1 + (mix(read.seq) % 5) as usize]);
+    }
+}
+
+#[test]
+fn nothing_is_kept_where_nothing_may_be() {
+    let none =
+        RetentionSettings { recent: 0, uniform: 0, errors: 0, slow_per_route: 0, slow: 0, bytes: 0, ..settings() };
+    let store = Store::new(none);
+    fill(&store, 1..=100);
+    assert_eq!((store.retained().seen, store.retained().timelines, store.retained().bytes), (100, 0, 0));
+}
+
 #[test]
 fn readers_page_and_find() {
     let store = Store::new(settings());
@@ -130,6 +162,7 @@ fn readers_page_and_find() {
     let page = store.since(3, 4);
     assert_eq!(page.iter().map(|t| t.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
     assert_eq!(store.by_trace(page[0].trace_id)[0].seq, 4);
+    assert_eq!((store.by_route("checkout").len(), store.by_route("other").len()), (10, 0));
     assert!(store.by_trace(TraceId(77)).is_empty() && store.since(u64::MAX, 9).is_empty());
     assert_eq!(store.retained().oldest_seq, Some(1));
     // A reader's copy stays as it was when the store moves on.
@@ -144,7 +177,7 @@ fn after_the_window_a_quiet_gateway_samples_more_again() {
     let busy = store.retained().probability;
     // From now on one request in 100 ms: 20 in a window.
     for seq in 101..=3_000 {
-        store.add(Arc::new(timeline(seq * 100, 1)));
+        store.add(&timeline(seq * 100, 1));
     }
     assert!(store.retained().probability > busy * 4.0, "{busy} {:?}", store.retained());
 }
@@ -165,7 +198,7 @@ proptest! {
                 if seq % errors == 0 {
                     t.outcome = Outcome::Error;
                 }
-                store.add(Arc::new(t));
+                store.add(&t);
             }
             sum += store.snapshot().iter().map(|t| f64::from(t.weight)).sum::<f64>();
         }

@@ -46,13 +46,34 @@ impl Follower {
     }
 }
 
+impl Choice {
+    /// Whether the access log has this request.
+    fn has(&self, timeline: &Timeline) -> bool {
+        !self.access.is_empty() && self.only.wants(timeline, self.slow_ns)
+    }
+}
+
+impl Follower {
+    fn follows_steps(&self, choice: &Choice) -> bool {
+        !choice.steps.is_empty() && (self.steps_wanted)()
+    }
+}
+
 impl Observer for Follower {
-    fn timeline(&mut self, timeline: &Arc<Timeline>, _exported: Option<Reason>) {
+    /// Nothing to do yet: lines are made elsewhere, of a timeline that lives longer than this look.
+    fn timeline(&mut self, _timeline: &Timeline, _exported: Option<Reason>) {}
+
+    fn keeps(&self, timeline: &Timeline) -> bool {
         let choice = self.choice.read();
-        if !choice.access.is_empty() && choice.only.wants(timeline, choice.slow_ns) {
+        choice.has(timeline) || self.follows_steps(&choice)
+    }
+
+    fn keep(&mut self, timeline: &Arc<Timeline>) {
+        let choice = self.choice.read();
+        if choice.has(timeline) {
             choice.access.iter().for_each(|sink| sink.offer(Entry::Request(Arc::clone(timeline))));
         }
-        if !choice.steps.is_empty() && (self.steps_wanted)() {
+        if self.follows_steps(&choice) {
             choice.steps.iter().for_each(|sink| sink.offer(Entry::Steps(Arc::clone(timeline))));
         }
     }
@@ -86,7 +107,9 @@ mod tests {
         let mut follower = Follower::new(Arc::clone(&choice), move || asked.load(std::sync::atomic::Ordering::Relaxed));
         let mut look = |outcome| {
             let timeline = Arc::new(Timeline { outcome, ..crate::timeline::sample() });
-            follower.timeline(&timeline, None);
+            let wanted = follower.keeps(&timeline);
+            follower.keep(&timeline);
+            assert_eq!(wanted, !seen.0.lock().is_empty());
             std::mem::take(&mut *seen.0.lock())
         };
         assert!(look(Outcome::Ok).is_empty());

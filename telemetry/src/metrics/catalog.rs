@@ -186,7 +186,7 @@ catalog! {
     KEPT Gauge None "zerver.timelines_kept" "zerver_timelines_kept" ["reason"]
         "Timelines in memory, by the reason that keeps them; one may have several.";
     KEPT_BYTES Gauge Bytes "zerver.timelines_kept_bytes" "zerver_timelines_kept_bytes" []
-        "Memory that the kept timelines take, by estimate.";
+        "Memory that the kept timelines take, packed.";
     SAMPLE_RATIO Peak Ratio "zerver.timelines_sample" "zerver_timelines_sample_ratio" []
         "The chance a request has to enter the uniform sample.";
     SAMPLED Counter None "zerver.traces" "zerver_traces_total" ["decision"]

@@ -1,10 +1,10 @@
 //! The redaction of a request's attributes, done once: as its logbook becomes a timeline.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{MASK, REDACTED, Redaction, looks_secret};
+use crate::hash::Map;
 use crate::percent::decode_form;
 use crate::semconv;
 use crate::timeline::{Node, Value};
@@ -77,7 +77,7 @@ struct Known {
 /// What is known of keys, by where they stand in memory: each is held here, so that nothing else can come to stand there.
 #[derive(Debug, Default)]
 struct Keys {
-    places: HashMap<usize, Known>,
+    places: Map<usize, Known>,
     /// A key for which there was no room.
     other: Option<Known>,
 }

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use zerver_telemetry::recording::{Header, Writer};
 use zerver_viewer::{Batch, Counters, Feed, Headless, Options, Source};
 
 use crate::fixture::{batch, engine, gateway, timeline};
@@ -166,6 +167,17 @@ fn a_capture_is_read_to_its_end_and_bad_lines_are_counted() {
     std::fs::write(&path, text).expect("a file");
     let text = until(Source::File(path.clone()), |text| text.contains("capture"));
     assert!(text.contains("gw-file") && text.contains("kept 700/") && text.contains("lost 1"), "{text}");
+    // The other form, and a frame of it that is damaged.
+    let mut writer = Writer::new(Vec::new(), &Header::new("gw-packed", 5)).expect("a vector takes all");
+    for seq in 0..600 {
+        writer.write(&timeline(seq)).expect("a vector takes all");
+    }
+    let mut bytes = writer.finish().expect("a vector takes all");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).expect("a file");
+    let text = until(Source::File(path.clone()), |text| text.contains("capture"));
+    assert!(text.contains("gw-packed") && text.contains("kept 599/") && text.contains("lost 1"), "{text}");
     std::fs::write(&path, "not a capture\n").expect("a file");
     let text = until(Source::File(path.clone()), |text| text.contains("failed"));
     assert!(text.contains("not a capture"), "{text}");
