@@ -4,6 +4,7 @@
 //! collide, so never for what a client sends.
 
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 /// A map with cheap keys.
 pub(crate) type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Cheap>>;
@@ -65,6 +66,43 @@ impl Hasher for Cheap {
     }
 }
 
+/// Values by names of the configuration, up to a number of them.
+#[derive(Debug)]
+pub(crate) struct ByName<T> {
+    places: Map<Arc<str>, u32>,
+    values: Vec<T>,
+    max: usize,
+}
+
+impl<T: Default> ByName<T> {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { places: Map::default(), values: Vec::new(), max: max.min(u32::MAX as usize) }
+    }
+
+    /// The value of a name, which is entered when it is new; none where there is no room for it.
+    #[inline]
+    pub(crate) fn enter(&mut self, name: &Arc<str>) -> Option<&mut T> {
+        if let Some(place) = self.places.get(name) {
+            return self.values.get_mut(*place as usize);
+        }
+        if self.values.len() >= self.max {
+            return None;
+        }
+        self.places.insert(Arc::clone(name), self.values.len() as u32);
+        self.values.push(T::default());
+        self.values.last_mut()
+    }
+
+    /// The value of a name that was entered.
+    pub(crate) fn get(&self, name: &str) -> Option<&T> {
+        self.values.get(*self.places.get(name)? as usize)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &T)> {
+        self.places.iter().filter_map(|(name, place)| Some((name, self.values.get(*place as usize)?)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -88,5 +126,17 @@ mod tests {
         let equal = ["", "a", "ab", "route", "a longer name than a word"];
         let all: HashSet<u64> = equal.iter().map(|name| hash.hash_one(name)).collect();
         assert_eq!(all.len(), equal.len());
+    }
+
+    #[test]
+    fn values_by_name_are_bounded() {
+        let mut counts: ByName<u32> = ByName::new(2);
+        for name in ["a", "b", "a", "c", "b", "b"] {
+            if let Some(count) = counts.enter(&name.into()) {
+                *count += 1;
+            }
+        }
+        assert_eq!(["a", "b", "c"].map(|name| counts.get(name).copied()), [Some(2), Some(3), None]);
+        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u32>(), 5);
     }
 }

@@ -11,11 +11,11 @@
 //!
 //! With `debug_jobs` the first two are promoted as well.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::event::{Cause, NodeKind, StateKind};
+use crate::hash::ByName;
 use crate::metrics::histogram::Rolling;
 use crate::timeline::{PromotedBy, State, Timeline};
 
@@ -125,10 +125,16 @@ const GENERATION: u64 = 1_000;
 const ROUTES: usize = 1_024;
 
 /// What each route's episodes have been like.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
-    routes: HashMap<Arc<str>, RouteHistory>,
+    routes: ByName<RouteHistory>,
     rest: RouteHistory,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { routes: ByName::new(ROUTES), rest: RouteHistory::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -160,10 +166,7 @@ impl History {
 
     /// Adds a timeline's episodes to its route's past. Only those that could be promoted count.
     pub fn add(&mut self, timeline: &Timeline) {
-        if !self.routes.contains_key(&timeline.route) && self.routes.len() < ROUTES {
-            self.routes.insert(Arc::clone(&timeline.route), RouteHistory::default());
-        }
-        let past = self.routes.get_mut(&timeline.route).unwrap_or(&mut self.rest);
+        let past = self.routes.enter(&timeline.route).unwrap_or(&mut self.rest);
         let nodes = timeline.nodes.iter().filter(|node| node.kind != NodeKind::Branch);
         for state in nodes.flat_map(|node| &node.states) {
             if state.folded || state.len_ns() == 0 || state.cause == Cause::Join {

@@ -11,10 +11,10 @@
 //! Sampling" (the last 56 bits of the trace's identity against a threshold); W3C Trace Context, level 2, section 3.2.2.3.2
 //! (the random flag, which promises that those bits are random).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use crate::exemplars::failed;
+use crate::hash::ByName;
 use crate::id::{TraceId, mix};
 use crate::metrics::histogram::Rolling;
 use crate::timeline::Timeline;
@@ -159,21 +159,31 @@ const GENERATION: u64 = 1_000;
 const ROUTES: usize = 1_024;
 
 /// Each route's own 99th percentile of latency.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SlowHistory {
-    routes: HashMap<Arc<str>, Rolling>,
+    routes: ByName<Latencies>,
+}
+
+/// A route's own percentile.
+#[derive(Debug)]
+struct Latencies(Rolling);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self(Rolling::new(0.99, GENERATION))
+    }
+}
+
+impl Default for SlowHistory {
+    fn default() -> Self {
+        Self { routes: ByName::new(ROUTES) }
+    }
 }
 
 impl SlowHistory {
     /// Whether a request was slower than its route's 99th percentile, as known before it; it is then added.
     pub fn is_slow(&mut self, timeline: &Timeline) -> bool {
-        if !self.routes.contains_key(&timeline.route) {
-            if self.routes.len() >= ROUTES {
-                return false;
-            }
-            self.routes.insert(Arc::clone(&timeline.route), Rolling::new(0.99, GENERATION));
-        }
-        let Some(p99) = self.routes.get_mut(&timeline.route) else { return false };
+        let Some(Latencies(p99)) = self.routes.enter(&timeline.route) else { return false };
         let slow = p99.value_ns().is_some_and(|p99| timeline.latency_ns > p99);
         p99.record(timeline.latency_ns);
         slow

@@ -6,7 +6,6 @@
 mod window;
 pub mod rules;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::Clock;
 use crate::event::Outcome;
+use crate::hash;
 use crate::metrics::{Sink, Source, catalog};
 use crate::timeline::Timeline;
 
@@ -133,7 +133,7 @@ impl Standing {
 #[derive(Debug)]
 pub struct Slos {
     clock: Clock,
-    tracked: Mutex<HashMap<Arc<str>, Vec<Tracked>>>,
+    tracked: Mutex<hash::Map<Arc<str>, Vec<Tracked>>>,
 }
 
 #[derive(Debug)]

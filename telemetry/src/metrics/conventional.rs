@@ -5,12 +5,92 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use crate::event::Outcome;
 use crate::semconv;
 use crate::timeline::{Node, Timeline, Value};
 
+/// All that the labels of a request or a call are made of, its route or target aside.
+#[derive(Debug)]
+pub(super) struct Facts<'t> {
+    status: u16,
+    outcome: Outcome,
+    error: Option<&'t Arc<str>>,
+    method: &'t Arc<str>,
+    more: [Option<&'t Value>; 2],
+}
+
+/// Facts of an earlier one.
+#[derive(Debug)]
+pub(super) struct Known {
+    status: u16,
+    outcome: Outcome,
+    error: Option<Arc<str>>,
+    method: Arc<str>,
+    more: [Option<Value>; 2],
+}
+
+impl Facts<'_> {
+    /// Whether they are those of an earlier one: then so are the labels.
+    pub(super) fn are(&self, known: &Known) -> bool {
+        // Texts are mostly the very same ones, which their comparison sees first.
+        self.status == known.status
+            && self.outcome == known.outcome
+            && self.error == known.error.as_ref()
+            && self.method == &known.method
+            && self.more[0] == known.more[0].as_ref()
+            && self.more[1] == known.more[1].as_ref()
+    }
+
+    pub(super) fn keep(&self) -> Known {
+        Known {
+            status: self.status,
+            outcome: self.outcome,
+            error: self.error.cloned(),
+            method: Arc::clone(self.method),
+            more: self.more.map(Option::<&Value>::cloned),
+        }
+    }
+}
+
+/// What [`server`] makes its labels of.
+pub(super) fn server_facts(timeline: &Timeline) -> Option<Facts<'_>> {
+    let Timeline { status, outcome, error, .. } = timeline;
+    facts(*status, *outcome, error.as_ref(), timeline.root(), ["url.scheme", semconv::HTTP_ROUTE])
+}
+
+/// What [`client`] makes its labels of.
+pub(super) fn client_facts(node: &Node) -> Option<Facts<'_>> {
+    facts(node.status, node.outcome, node.error.as_ref(), node, [semconv::SERVER_ADDRESS, semconv::SERVER_PORT])
+}
+
+fn facts<'t>(
+    status: u16,
+    outcome: Outcome,
+    error: Option<&'t Arc<str>>,
+    node: &'t Node,
+    keys: [&str; 2],
+) -> Option<Facts<'t>> {
+    let (mut method, mut more) = (None, [None; 2]);
+    // One walk, and of a key that is there twice the first, as `Node::attr` has it.
+    for (key, value) in &node.attrs {
+        if method.is_none() && **key == *semconv::HTTP_METHOD {
+            method = Some(value);
+        } else if more[0].is_none() && **key == *keys[0] {
+            more[0] = Some(value);
+        } else if more[1].is_none() && **key == *keys[1] {
+            more[1] = Some(value);
+        }
+    }
+    match method? {
+        Value::Text(method) => Some(Facts { status, outcome, error, method, more }),
+        _ => None,
+    }
+}
+
 /// Labels of [`HTTP_SERVER_DURATION`](crate::metrics::catalog::HTTP_SERVER_DURATION); none for what is no HTTP request.
-pub(crate) fn server(timeline: &Timeline) -> Option<[Cow<'_, str>; 5]> {
+pub(super) fn server(timeline: &Timeline) -> Option<[Cow<'_, str>; 5]> {
     let root = timeline.root();
     let error = semconv::server_error(timeline).unwrap_or_default();
     let route = text(root, semconv::HTTP_ROUTE);
@@ -18,7 +98,7 @@ pub(crate) fn server(timeline: &Timeline) -> Option<[Cow<'_, str>; 5]> {
 }
 
 /// Labels of [`HTTP_CLIENT_DURATION`](crate::metrics::catalog::HTTP_CLIENT_DURATION); none for what is no HTTP call.
-pub(crate) fn client(node: &Node) -> Option<[Cow<'_, str>; 5]> {
+pub(super) fn client(node: &Node) -> Option<[Cow<'_, str>; 5]> {
     let error = semconv::node_error(node).unwrap_or_default();
     let (host, port) = (text(node, "server.address"), text(node, "server.port"));
     Some([method(node)?, host, port, status(node.status), error])

@@ -1,6 +1,10 @@
 //! What a timeline counts, and that label sets stay bounded.
 
+use super::counting::ROUTES;
+use super::table::HISTOGRAM_SERIES;
 use super::*;
+use crate::event::{NodeKind, Outcome};
+use crate::timeline::Value;
 
 fn number(snapshot: &Snapshot, metric: &Metric, labels: &[&str]) -> Option<f64> {
     let family = snapshot.families.iter().find(|f| f.metric == metric)?;
@@ -74,4 +78,53 @@ fn sources_are_asked_and_equal_labels_added_up() {
     assert_eq!(number(&read, catalog::LIMIT_IN_USE, &["seats"]), Some(6.0));
     assert_eq!(number(&read, catalog::LIMIT_CAPACITY, &["other"]), Some(20.0));
     assert_eq!(number(&read, catalog::SERIES_OVERFLOW, &["zerver_limit_capacity"]), Some(10.0));
+}
+
+/// Shortcuts are memories of look-ups: whatever order timelines come in, the same is counted as one by one, without memory.
+#[test]
+fn with_shortcuts_the_same_is_counted_as_without() {
+    let sample = crate::timeline::sample();
+    let mut timelines = Vec::new();
+    for n in 0..400_u16 {
+        let mut timeline = sample.clone();
+        timeline.route = format!("route {}", n % 7).into();
+        timeline.status = [200, 200, 404, 503, 0, 777][usize::from(n % 6)];
+        timeline.outcome = Outcome::ALL[usize::from(n % 5)];
+        timeline.error = (n % 3 == 0).then(|| format!("error {}", n % 2).into());
+        let port = if n % 4 == 0 { Value::Int(80 + i64::from(n % 40)) } else { Value::Text("8081".into()) };
+        for node in &mut timeline.nodes {
+            let text = |text: &str| Value::Text(text.into());
+            node.attrs = match (node.kind, n % 11) {
+                (_, 10) => vec![("http.request.method".into(), Value::Int(1))],
+                (NodeKind::Request, n) => vec![
+                    ("url.scheme".into(), text(["http", "https"][usize::from(n % 2)])),
+                    ("http.request.method".into(), text(["GET", "POST", "FETCH"][usize::from(n % 3)])),
+                    ("http.route".into(), text("/x")),
+                    ("http.route".into(), text(&format!("/later {n}"))),
+                ],
+                (_, n) => vec![
+                    ("http.request.method".into(), text("GET")),
+                    ("server.address".into(), text(&format!("10.0.0.{n}"))),
+                    ("server.port".into(), port.clone()),
+                ],
+            };
+            node.outcome = Outcome::ALL[usize::from(n % 6)];
+        }
+        timelines.push(timeline);
+    }
+    let together = Metrics::new();
+    let mut one_by_one = Snapshot::default();
+    for timeline in &timelines {
+        together.observe(timeline);
+        let alone = Metrics::new();
+        alone.observe(timeline);
+        one_by_one.merge(&alone.snapshot());
+    }
+    let text = |snapshot: &Snapshot| {
+        let text = crate::export::prometheus::text(snapshot);
+        // Sums of fractions round.
+        text.lines().filter(|line| !line.contains("_sum")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(text(&together.snapshot()), text(&one_by_one));
+    assert!(text(&one_by_one).len() > 1_000);
 }

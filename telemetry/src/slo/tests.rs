@@ -50,7 +50,7 @@ fn a_budget_that_burns_shows_in_every_window_and_metric() {
     assert!(standing.burn_rates.iter().all(|(_, rate)| (rate - 5.0).abs() < 1e-9), "{standing:?}");
     // Half an hour later the short window has forgotten it.
     clock.advance(Duration::from_secs(1_800));
-    let rates: HashMap<_, _> = slos.standings()[0].burn_rates.iter().copied().collect();
+    let rates: std::collections::HashMap<_, _> = slos.standings()[0].burn_rates.iter().copied().collect();
     assert_eq!((rates["5m"], rates["1h"].round()), (0.0, 5.0));
     let metrics = Metrics::new();
     metrics.register(Arc::clone(&slos) as _);
