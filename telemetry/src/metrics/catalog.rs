@@ -202,7 +202,7 @@ catalog! {
     EXPORT_QUEUE Gauge None "zerver.export.queue_items" "zerver_export_queue_items" ["signal"]
         "Those that wait to be sent or are under way.";
     EXPORT_QUEUE_BYTES Gauge Bytes "zerver.export.queue_bytes" "zerver_export_queue_bytes" ["signal"]
-        "Memory of what waits to be sent or is under way, by estimate.";
+        "Bytes of what waits to be sent or is under way: of spans exactly, of the others by estimate.";
     EXPORT_FAILURES Counter None "zerver.export.failures" "zerver_export_failures_total" ["signal"]
         "Attempts to send a batch that failed; most are tried again until their time is over.";
     EXPORT_ODD_ANSWERS Counter None "zerver.export.odd_answers" "zerver_export_odd_answers_total" ["signal"]
