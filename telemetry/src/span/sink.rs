@@ -105,6 +105,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Takes a key in; says whether it is new.
+    #[inline(always)]
     pub(crate) fn add(&mut self, key: Key<'a>) -> bool {
         let end = key.own.as_bytes();
         let byte = |back: usize| end.len().checked_sub(back).map_or(0, |at| usize::from(end[at]));

@@ -100,16 +100,19 @@ impl<'t, S: Sink> Walk<'t, '_, S> {
     }
 
     /// An attribute whose key may have been noted already: what was noted stands.
+    #[inline(always)]
     fn put(&mut self, key: Key<'t>, said: Said<'_>) {
         if self.keys.add(key) {
             self.sink.attribute(key, said);
         }
     }
 
+    #[inline(always)]
     fn text(&mut self, key: &'static str, text: &str) {
         self.put(Key::of(key), Said::Text(text));
     }
 
+    #[inline(always)]
     fn int(&mut self, key: &'static str, number: impl Into<i64>) {
         self.put(Key::of(key), Said::Int(number.into()));
     }
@@ -361,6 +364,7 @@ impl<'t, S: Sink> Walk<'t, '_, S> {
         }
     }
 
+    #[inline(always)]
     fn tell(&mut self, key: &'static str, said: Said<'_>) {
         self.sink.attribute(Key::of(key), said);
     }

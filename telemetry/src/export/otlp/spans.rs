@@ -5,7 +5,7 @@
 
 use opentelemetry::trace::SpanKind;
 
-use super::protobuf::{Open, Wire, tag, varint, varint_len};
+use super::protobuf::{Buffer, Open, Wire, tag, varint_len, write, write_head, write_varint};
 use crate::export::queue::Group;
 use crate::export::settings::ItemLimits;
 use crate::sampling::Reason;
@@ -35,28 +35,34 @@ const IS_REMOTE: u32 = 0x200;
 const EVENT_ATTRIBUTE: u8 = tag(3, Wire::Length);
 const EVENT_DROPPED_ATTRIBUTES: u8 = tag(4, Wire::Varint);
 
+// Fields of `KeyValue`.
+const KEY: u8 = tag(1, Wire::Length);
+const VALUE: u8 = tag(2, Wire::Length);
+
 // Fields of `AnyValue`.
 const TEXT: u8 = tag(1, Wire::Length);
 const BOOL: u8 = tag(2, Wire::Varint);
 const INT: u8 = tag(3, Wire::Varint);
 const FLOAT: u8 = tag(4, Wire::Fixed64);
 const LIST: u8 = tag(5, Wire::Length);
+/// `ArrayValue.values`
+const ELEMENT: u8 = tag(1, Wire::Length);
 
 /// Writes the spans of requests. It keeps its buffer, so that a request costs one allocation, of what it needs to the byte.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     limits: ItemLimits,
-    buffer: Vec<u8>,
+    buffer: Buffer,
 }
 
 impl Encoder {
     pub(crate) fn new(limits: ItemLimits) -> Self {
-        Self { limits, buffer: Vec::new() }
+        Self { limits, buffer: Buffer::default() }
     }
 
     /// The spans of one request, its own first.
     pub(crate) fn spans(&mut self, timeline: &Timeline, reason: Reason, settings: &SpanSettings) -> Group<Box<[u8]>> {
-        self.buffer.clear();
+        self.buffer.clear(KEPT);
         let mut writer = Writer {
             out: &mut self.buffer,
             limits: self.limits,
@@ -68,15 +74,14 @@ impl Encoder {
             dropped_events: 0,
         };
         let items = walk(timeline, reason, settings, &mut writer);
-        let part: Box<[u8]> = self.buffer.as_slice().into();
-        self.buffer.shrink_to(KEPT);
+        let part: Box<[u8]> = self.buffer.written().into();
         Group { items, bytes: part.len(), part }
     }
 }
 
 /// Appends spans to `out`.
 struct Writer<'b> {
-    out: &'b mut Vec<u8>,
+    out: &'b mut Buffer,
     limits: ItemLimits,
     span: Option<Open>,
     place: Place,
@@ -101,37 +106,26 @@ impl Writer<'_> {
     fn fixed64(&mut self, tag: u8, number: u64) {
         // As everywhere in protobuf, a field of its own is not written when it is zero.
         if number != 0 {
-            let mut bytes = [tag; 9];
-            bytes[1..].copy_from_slice(&number.to_le_bytes());
-            self.out.extend_from_slice(&bytes);
+            let room = self.out.room(9);
+            room[0] = tag;
+            room[1..].copy_from_slice(&number.to_le_bytes());
         }
     }
 
     fn text(&mut self, tag: u8, pieces: [&str; 3]) {
         let len = pieces.iter().map(|piece| piece.len()).sum();
         if len != 0 {
-            self.length(tag, len);
-            pieces
-                .iter()
-                .filter(|piece| !piece.is_empty())
-                .for_each(|piece| self.out.extend_from_slice(piece.as_bytes()));
-        }
-    }
-
-    fn length(&mut self, tag: u8, len: usize) {
-        if len < 0x80 {
-            self.out.extend_from_slice(&[tag, len as u8]);
-        } else {
-            self.out.push(tag);
-            varint(self.out, len as u64);
+            let room = self.out.room(1 + varint_len(len as u64) + len);
+            write_all(write_head(room, tag, len), &pieces);
         }
     }
 
     fn count(&mut self, tag: u8, number: usize) {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         if number != 0 {
-            self.out.push(tag);
-            varint(self.out, number.into());
+            let room = self.out.room(1 + varint_len(number.into()));
+            room[0] = tag;
+            write_varint(&mut room[1..], number.into());
         }
     }
 
@@ -142,41 +136,40 @@ impl Writer<'_> {
             Place::Span => self.count(SPAN_DROPPED_ATTRIBUTES, came.saturating_sub(self.limits.attributes)),
             Place::Event(open) => {
                 self.count(EVENT_DROPPED_ATTRIBUTES, came.saturating_sub(self.limits.event_attributes));
-                open.close(self.out);
+                self.out.close(open);
             }
             Place::Nowhere => {}
         }
     }
 
-    /// A `KeyValue`, whose lengths are all known before it is written.
-    fn key_value(&mut self, tag: u8, key: Key<'_>, value_len: usize) {
-        let key_len = if key.len() == 0 { 0 } else { 1 + varint_len(key.len() as u64) + key.len() };
-        let len = key_len + 1 + varint_len(value_len as u64) + value_len;
-        if (1..0x80).contains(&key.len()) && len < 0x80 {
-            self.out.extend_from_slice(&[tag, len as u8, 0x0a, key.len() as u8]);
-        } else {
-            self.length(tag, len);
-            if key_len != 0 {
-                self.length(0x0a, key.len());
-            }
+    /// A `KeyValue`, whose lengths are all known before it is written; gives the room for its value.
+    #[inline(always)]
+    fn key_value(&mut self, tag: u8, key: Key<'_>, value_len: usize) -> &mut [u8] {
+        let key_len = key.len();
+        let value_field = 1 + varint_len(value_len as u64) + value_len;
+        let short = 2 + key_len + value_field;
+        if short < 0x80 && key_len != 0 {
+            // Each length is one byte.
+            let room = self.out.room(2 + short);
+            room[..4].copy_from_slice(&[tag, short as u8, KEY, key_len as u8]);
+            let room = write_key(&mut room[4..], key);
+            room[..2].copy_from_slice(&[VALUE, value_len as u8]);
+            return &mut room[2..];
         }
-        if !key.before.is_empty() {
-            self.out.extend_from_slice(key.before.as_bytes());
+        let key_field = if key_len == 0 { 0 } else { 1 + varint_len(key_len as u64) + key_len };
+        let len = key_field + value_field;
+        let mut room = write_head(self.out.room(1 + varint_len(len as u64) + len), tag, len);
+        if key_len != 0 {
+            room = write_key(write_head(room, KEY, key_len), key);
         }
-        self.out.extend_from_slice(key.own.as_bytes());
+        write_head(room, VALUE, value_len)
     }
 
+    #[inline(always)]
     fn text_value(&mut self, tag: u8, key: Key<'_>, pieces: &[&str]) {
         let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let value_len = 1 + varint_len(len as u64) + len;
-        self.key_value(tag, key, value_len);
-        if value_len < 0x80 {
-            self.out.extend_from_slice(&[0x12, value_len as u8, TEXT, len as u8]);
-        } else {
-            self.length(0x12, value_len);
-            self.length(TEXT, len);
-        }
-        pieces.iter().for_each(|piece| self.out.extend_from_slice(piece.as_bytes()));
+        let room = self.key_value(tag, key, 1 + varint_len(len as u64) + len);
+        write_all(write_head(room, TEXT, len), pieces);
     }
 
     /// The same where a value's texts may be too long.
@@ -203,30 +196,38 @@ impl Writer<'_> {
         // An `AnyValue` in an `ArrayValue` in an `AnyValue`.
         let inner = 1 + varint_len(text.len() as u64) + text.len();
         let array = 1 + varint_len(inner as u64) + inner;
-        let value_len = 1 + varint_len(array as u64) + array;
-        self.key_value(tag, key, value_len);
-        self.length(0x12, value_len);
-        self.length(LIST, array);
-        self.length(0x0a, inner);
-        self.length(TEXT, text.len());
-        self.out.extend_from_slice(text.as_bytes());
+        let room = self.key_value(tag, key, 1 + varint_len(array as u64) + array);
+        let room = write_head(write_head(room, LIST, array), ELEMENT, inner);
+        write(write_head(room, TEXT, text.len()), text.as_bytes());
+    }
+}
+
+#[inline(always)]
+fn write_key<'r>(room: &'r mut [u8], key: Key<'_>) -> &'r mut [u8] {
+    let room = if key.before.is_empty() { room } else { write(room, key.before.as_bytes()) };
+    write(room, key.own.as_bytes())
+}
+
+#[inline(always)]
+fn write_all(mut room: &mut [u8], pieces: &[&str]) {
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        room = write(room, piece.as_bytes());
     }
 }
 
 impl Sink for Writer<'_> {
     fn open(&mut self, head: &Head<'_>) {
         // Most take between 128 bytes and 16 KiB.
-        self.span = Some(Open::new(self.out, tag(SPAN, Wire::Length), 2));
-        let mut ids = [0; 28];
-        ids[..2].copy_from_slice(&[0x0a, 16]);
-        ids[2..18].copy_from_slice(&head.trace_id.0.to_be_bytes());
-        ids[18..20].copy_from_slice(&[0x12, 8]);
-        ids[20..].copy_from_slice(&head.span_id.0.to_be_bytes());
-        self.out.extend_from_slice(&ids);
+        self.span = Some(self.out.open(tag(SPAN, Wire::Length), 2));
+        let room = self.out.room(28);
+        room[..2].copy_from_slice(&[0x0a, 16]);
+        room[2..18].copy_from_slice(&head.trace_id.0.to_be_bytes());
+        room[18..20].copy_from_slice(&[0x12, 8]);
+        room[20..].copy_from_slice(&head.span_id.0.to_be_bytes());
         if let Some(parent) = head.parent.filter(|parent| parent.0 != 0) {
-            let mut bytes = [0x22, 8, 0, 0, 0, 0, 0, 0, 0, 0];
-            bytes[2..].copy_from_slice(&parent.0.to_be_bytes());
-            self.out.extend_from_slice(&bytes);
+            let room = self.out.room(10);
+            room[..2].copy_from_slice(&[0x22, 8]);
+            room[2..].copy_from_slice(&parent.0.to_be_bytes());
         }
         self.text(0x2a, head.name);
         let kind = match head.kind {
@@ -236,13 +237,14 @@ impl Sink for Writer<'_> {
             SpanKind::Producer => 4,
             SpanKind::Consumer => 5,
         };
-        self.out.extend_from_slice(&[0x30, kind]);
+        self.out.put([0x30, kind]);
         self.fixed64(0x39, head.from_unix_ns);
         self.fixed64(0x41, head.to_unix_ns);
         self.flags = u32::from(head.sampled) | HAS_IS_REMOTE | if head.remote { IS_REMOTE } else { 0 };
         (self.place, self.attributes, self.events, self.dropped_events) = (Place::Span, 0, 0, 0);
     }
 
+    #[inline(always)]
     fn attribute(&mut self, key: Key<'_>, said: Said<'_>) {
         let (tag, most) = match self.place {
             Place::Span => (SPAN_ATTRIBUTE, self.limits.attributes),
@@ -259,22 +261,17 @@ impl Sink for Writer<'_> {
             (Said::Text(text), Some(chars)) => self.cut_text_value(tag, key, &[text], chars),
             (Said::Joined(pieces), Some(chars)) => self.cut_text_value(tag, key, pieces, chars),
             (Said::List(text), _) => self.list_value(tag, key, text),
-            (Said::Bool(yes), _) => {
-                self.key_value(tag, key, 2);
-                self.out.extend_from_slice(&[0x12, 2, BOOL, u8::from(yes)]);
-            }
+            (Said::Bool(yes), _) => self.key_value(tag, key, 2).copy_from_slice(&[BOOL, u8::from(yes)]),
             (Said::Int(number), _) => {
                 let number = number.cast_unsigned();
-                let len = 1 + varint_len(number);
-                self.key_value(tag, key, len);
-                self.out.extend_from_slice(&[0x12, len as u8, INT]);
-                varint(self.out, number);
+                let room = self.key_value(tag, key, 1 + varint_len(number));
+                room[0] = INT;
+                write_varint(&mut room[1..], number);
             }
             (Said::Float(number), _) => {
-                self.key_value(tag, key, 9);
-                let mut bytes = [0x12, 9, FLOAT, 0, 0, 0, 0, 0, 0, 0, 0];
-                bytes[3..].copy_from_slice(&number.to_le_bytes());
-                self.out.extend_from_slice(&bytes);
+                let room = self.key_value(tag, key, 9);
+                room[0] = FLOAT;
+                room[1..9].copy_from_slice(&number.to_le_bytes());
             }
         }
     }
@@ -287,7 +284,7 @@ impl Sink for Writer<'_> {
             self.dropped_events = self.dropped_events.saturating_add(1);
             return;
         }
-        self.place = Place::Event(Open::new(self.out, SPAN_EVENT, 1));
+        self.place = Place::Event(self.out.open(SPAN_EVENT, 1));
         self.fixed64(0x09, unix_ns);
         self.text(0x12, [name, "", ""]);
     }
@@ -295,13 +292,16 @@ impl Sink for Writer<'_> {
     fn close(&mut self, left_out: u32, failed: bool) {
         self.leave();
         self.count(SPAN_DROPPED_EVENTS, self.dropped_events.saturating_add(left_out) as usize);
-        let status: &[u8] = if failed { &[SPAN_STATUS, 2, 0x18, 2] } else { &[SPAN_STATUS, 0] };
-        self.out.extend_from_slice(status);
-        let mut flags = [SPAN_FLAGS[0], SPAN_FLAGS[1], 0, 0, 0, 0];
-        flags[2..].copy_from_slice(&self.flags.to_le_bytes());
-        self.out.extend_from_slice(&flags);
+        if failed {
+            self.out.put([SPAN_STATUS, 2, 0x18, 2]);
+        } else {
+            self.out.put([SPAN_STATUS, 0]);
+        }
+        let room = self.out.room(6);
+        room[..2].copy_from_slice(&SPAN_FLAGS);
+        room[2..].copy_from_slice(&self.flags.to_le_bytes());
         if let Some(span) = self.span.take() {
-            span.close(self.out);
+            self.out.close(span);
         }
     }
 }
