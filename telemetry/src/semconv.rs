@@ -58,7 +58,7 @@ pub const PEER_PORT: &str = "network.peer.port";
 /// The route's name in the configuration.
 pub const ROUTE: &str = "zerver.route";
 /// The flow that answered.
-pub const FLOW: &str = "zerver.flow";
+pub const FLOW: &str = "zerver.flow.name";
 /// The version of the configuration that served the request.
 pub const CONFIG_VERSION: &str = "zerver.config.version";
 /// How the request ended.

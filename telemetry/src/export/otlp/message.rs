@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -16,6 +16,7 @@ use prost::Message;
 use crate::export::otlp::protobuf;
 use crate::export::settings::ItemLimits;
 use crate::logs::{Entry, Record};
+use crate::semconv;
 use crate::timeline::Value as Noted;
 
 /// What all messages of an exporter have in common.
@@ -98,8 +99,13 @@ fn log_record(record: Record) -> (Cow<'static, str>, LogRecord) {
         Noted::Bool(value) => Value::BoolValue(value),
         Noted::Text(value) => Value::StringValue(value.to_string()),
     };
-    let mut attributes: Vec<KeyValue> =
-        record.attributes.into_iter().map(|(key, noted)| attribute(&key, value(noted))).collect();
+    // A list of one: headers may stand several times.
+    let list = |noted| Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(value(noted)) }] });
+    let named = |(key, noted): (Cow<'_, str>, Noted)| match key.strip_prefix(semconv::HTTP_REQUEST_HEADER) {
+        Some(header) if header.starts_with('.') => attribute(&key, list(noted)),
+        _ => attribute(&key, value(noted)),
+    };
+    let mut attributes: Vec<KeyValue> = record.attributes.into_iter().map(named).collect();
     attributes.extend(record.request_id.map(|id| attribute("zerver.request.id", Value::StringValue(id))));
     let sent = LogRecord {
         time_unix_nano: record.unix_ns,
@@ -146,8 +152,6 @@ fn scope() -> InstrumentationScope {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::common::v1::ArrayValue;
-
     use super::*;
     use crate::id::{SpanId, TraceId};
     use crate::logs::Severity;
@@ -178,7 +182,10 @@ mod tests {
             severity: Severity::Warn,
             scope: scope.into(),
             body: body.into(),
-            attributes: vec![("n".into(), Noted::Int(3))],
+            attributes: vec![
+                ("n".into(), Noted::Int(3)),
+                ("http.request.header.x-tier".into(), Noted::Text("gold".into())),
+            ],
             trace_id: Some(TraceId(1)),
             span_id: Some(SpanId(2)),
             request_id: Some("r".into()),
@@ -194,7 +201,10 @@ mod tests {
         assert_eq!(scopes.iter().map(|one| one.log_records.len()).collect::<Vec<_>>(), [1, 2]);
         let first = &scopes[0].log_records[0];
         assert_eq!((first.time_unix_nano, first.severity_number, &*first.severity_text), (7, 13, "WARN"));
-        assert_eq!((first.trace_id[15], first.span_id[7], first.attributes.len()), (1, 2, 2));
+        assert_eq!((first.trace_id[15], first.span_id[7], first.attributes.len()), (1, 2, 3));
+        let gold = AnyValue { value: Some(Value::StringValue("gold".into())) };
+        let tier = Value::ArrayValue(ArrayValue { values: vec![gold] });
+        assert_eq!(first.attributes[1], attribute("http.request.header.x-tier", tier));
         assert_eq!(first.body, Some(AnyValue { value: Some(Value::StringValue("2".into())) }));
         let metric = Metric { name: "m".into(), ..Metric::default() };
         let mut message = BytesMut::new();

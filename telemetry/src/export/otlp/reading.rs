@@ -93,7 +93,7 @@ impl Frame {
                 Reading::Histogram(_) => None,
             });
             let point = |(series, n): (&Series, f64)| NumberDataPoint {
-                attributes: attributes(metric.labels, &series.labels),
+                attributes: attributes(metric.attributes, &series.labels),
                 start_time_unix_nano: self.from_unix_ns,
                 time_unix_nano: self.to_unix_ns,
                 value: Some(value(n, metric)),
@@ -138,7 +138,7 @@ impl Frame {
             ..Exemplar::default()
         });
         HistogramDataPoint {
-            attributes: attributes(metric.labels, labels),
+            attributes: attributes(metric.attributes, labels),
             start_time_unix_nano: self.from_unix_ns,
             time_unix_nano: self.to_unix_ns,
             count: buckets.count,
@@ -168,9 +168,11 @@ fn level(n: f64, _: &catalog::Metric) -> number_data_point::Value {
     number_data_point::Value::AsDouble(n)
 }
 
-/// Attributes that the conventions type as numbers are numbers; an empty one is none.
+/// Attributes that the conventions type as numbers are numbers; an empty one is none, and neither is the status of what was
+/// not answered.
 fn attributes(names: &[&str], values: &[String]) -> Vec<KeyValue> {
     let given = names.iter().zip(values).filter(|(_, value)| !value.is_empty());
+    let given = given.filter(|(name, value)| **name != "http.response.status_code" || *value != "0");
     let typed = |(name, value): (&&str, &String)| {
         let number = matches!(*name, "http.response.status_code" | "server.port").then(|| value.parse().ok()).flatten();
         let value = number.map_or_else(|| Value::StringValue(value.clone()), Value::IntValue);
