@@ -59,13 +59,13 @@ keys! {
     /// Whether a kept connection was used.
     reused = "zerver.connection.reused",
     /// The rate limit that decided.
-    limit = "zerver.limit",
+    limit = "zerver.limit.name",
     /// Requests with the upstream when this one came.
     in_flight = "zerver.in_flight",
     /// Requests waiting for the upstream when this one came.
     waiting = "zerver.waiting",
     /// What the upstream's circuit breaker does with this try: `open` or `half_open` when it refuses it, or `probe`.
-    breaker = "zerver.breaker",
+    breaker = "zerver.breaker.decision",
     /// The client, as what a request waits for.
     client = "client",
     /// The pause before a retry.

@@ -25,7 +25,7 @@ use crate::promote::{History, PromotionSettings, promote};
 use crate::recorder::{Recorder, RecorderCounters};
 use crate::sampling::{Reason, SamplingSettings, SlowHistory};
 use crate::slo::Slos;
-use crate::span::{SpanSettings, spans};
+use crate::span::SpanSettings;
 use crate::timeline::Timeline;
 
 /// How the collector works.
@@ -329,7 +329,7 @@ impl Worker {
         if let Some(exporter) = &self.exporter {
             self.metrics.decided(reason.map_or("not_exported", Reason::as_str));
             if let Some(reason) = reason {
-                exporter.offer(spans(timeline, reason, &rules.spans));
+                exporter.offer(timeline, reason, &rules.spans);
             }
         }
         let exported = reason.filter(|_| self.exporter.is_some());

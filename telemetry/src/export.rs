@@ -133,7 +133,7 @@ pub struct ExportCounters {
     pub dropped: [u64; 5],
     /// Items that wait or are under way.
     pub waiting: u64,
-    /// Their memory in bytes, by estimate.
+    /// Their bytes: of spans as they are sent, before gzip; of the others their memory by estimate.
     pub waiting_bytes: u64,
     /// Attempts to send that failed.
     pub failures: u64,

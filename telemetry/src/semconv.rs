@@ -58,7 +58,7 @@ pub const PEER_PORT: &str = "network.peer.port";
 /// The route's name in the configuration.
 pub const ROUTE: &str = "zerver.route";
 /// The flow that answered.
-pub const FLOW: &str = "zerver.flow";
+pub const FLOW: &str = "zerver.flow.name";
 /// The version of the configuration that served the request.
 pub const CONFIG_VERSION: &str = "zerver.config.version";
 /// How the request ended.
@@ -120,14 +120,28 @@ pub const SUPERSEDED: [(&str, &str); 14] = [
     ("db.system", "db.system.name"),
 ];
 
+/// No superseded name is longer.
+const SUPERSEDED_LEN: usize = 16;
+
 /// The key under which an attribute of a timeline stands on a span: dotted names as they are, superseded ones under
 /// their present name, plain words (`tenant`) under `zerver.`.
 #[must_use]
 pub fn key(name: &Arc<str>) -> Key {
-    if let Some((_, present)) = SUPERSEDED.iter().find(|(old, _)| **old == **name) {
-        return Key::from_static_str(present);
+    match spelt(name) {
+        ("", own) if own == &**name => Key::from(Arc::clone(name)),
+        (before, own) => Key::from([before, own].concat()),
     }
-    if name.contains('.') { Key::from(Arc::clone(name)) } else { Key::from(format!("zerver.{name}")) }
+}
+
+/// The same without making a text: what is put before it, and the name.
+pub(crate) fn spelt(name: &str) -> (&'static str, &str) {
+    // Superseded names are short; most present ones are known by that.
+    if name.len() <= SUPERSEDED_LEN
+        && let Some((_, present)) = SUPERSEDED.iter().find(|(old, _)| *old == name)
+    {
+        return ("", present);
+    }
+    if name.contains('.') { ("", name) } else { ("zerver.", name) }
 }
 
 /// The methods that the conventions know: those of RFC 9110, PATCH and QUERY.
@@ -151,7 +165,7 @@ pub fn method(method: &str) -> &str {
 /// Server spans are errors for 5xx and for requests that got no answer. A 4xx is the client's error, and a client that
 /// left is nobody's.
 #[must_use]
-pub fn server_error(timeline: &Timeline) -> Option<Cow<'static, str>> {
+pub fn server_error(timeline: &Timeline) -> Option<Cow<'_, str>> {
     let unanswered =
         timeline.status == 0 && matches!(timeline.outcome, Outcome::Error | Outcome::Timeout | Outcome::Refused);
     let answered_5xx = timeline.status >= 500;
@@ -163,7 +177,7 @@ pub fn server_error(timeline: &Timeline) -> Option<Cow<'static, str>> {
 /// Client spans are errors for 4xx, 5xx and no answer; everything else when it failed, ran out of time or was refused.
 /// What was cancelled or skipped is not an error.
 #[must_use]
-pub fn node_error(node: &Node) -> Option<Cow<'static, str>> {
+pub fn node_error(node: &Node) -> Option<Cow<'_, str>> {
     if node.kind == NodeKind::Effect && node.status >= 400 {
         return Some(Cow::Owned(node.status.to_string()));
     }
@@ -172,9 +186,9 @@ pub fn node_error(node: &Node) -> Option<Cow<'static, str>> {
 }
 
 /// The error's own name, else the status, else how it ended.
-fn named(error: Option<&Arc<str>>, status: u16, outcome: Outcome) -> Cow<'static, str> {
+fn named(error: Option<&Arc<str>>, status: u16, outcome: Outcome) -> Cow<'_, str> {
     match error {
-        Some(name) => Cow::Owned(name.to_string()),
+        Some(name) => Cow::Borrowed(name),
         None if status >= 400 => Cow::Owned(status.to_string()),
         None => Cow::Borrowed(outcome.as_str()),
     }
@@ -229,6 +243,7 @@ mod tests {
             assert_eq!(key(&name.into()).as_str(), expected);
         }
         let old = |name: &str| SUPERSEDED.iter().any(|(old, _)| *old == name);
+        assert_eq!(SUPERSEDED.iter().map(|(old, _)| old.len()).max(), Some(SUPERSEDED_LEN));
         assert!(SUPERSEDED.iter().all(|(_, present)| !old(present)));
     }
 }

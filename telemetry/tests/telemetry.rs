@@ -171,6 +171,45 @@ fn a_real_collector_reads_log_records_over_both_protocols() {
 }
 
 #[test]
+fn a_real_collector_reads_metrics_whose_attributes_say_whose_they_are() {
+    let Some((_rotel, [_, http], lines)) = rotel("metrics") else { return };
+    let clock = Clock::manual();
+    let recorder = Recorder::for_tests(clock.clone());
+    let metrics = Some(Destination::at(Signal::Metrics, Protocol::Http, &format!("http://{http}")));
+    let exporter = Exporter::start(&ExportSettings { metrics, ..ExportSettings::default() }).expect("it starts");
+    let settings = CollectorSettings::default();
+    let collector = Collector::start(recorder.clone(), settings, Arc::default(), Some(exporter.clone()), Vec::new())
+        .expect("starts");
+    request(&recorder, &clock);
+    collector.flush();
+    assert!(exporter.flush(Duration::from_secs(60)), "{:?}", exporter.counters());
+    let mut missing = std::collections::BTreeSet::from([
+        "zerver.requests: zerver.route: Str(checkout)",
+        "zerver.requests: http.response.status_code: Int(200)",
+        "zerver.requests: zerver.outcome: Str(ok)",
+        "zerver.effect.duration: zerver.effect.target: Str(quotes)",
+        "zerver.promoted_episodes: zerver.job.promoted_by: Str(threshold)",
+        "zerver.export.sent: zerver.export.signal: Str(metrics)",
+        "http.server.request.duration: http.route: Str(/checkout/{cart})",
+    ]);
+    let mut metric = String::new();
+    while !missing.is_empty() {
+        let line = next(&lines);
+        let Some(said) = line.trim().strip_prefix("-> ") else { continue };
+        match said.strip_prefix("Name: ") {
+            Some(name) => metric = name.to_owned(),
+            None => {
+                // What the collector says of its own accord begins with a capital.
+                let key = said.split(':').next().unwrap_or_default();
+                assert!(key.contains('.') || key.starts_with(|c: char| c.is_ascii_uppercase()), "{metric}: {said}");
+                missing.remove(&*format!("{metric}: {said}"));
+            }
+        }
+    }
+    assert!(collector.stop(Duration::from_secs(2)).complete);
+}
+
+#[test]
 fn a_real_collector_reads_back_what_was_recorded() {
     let Some((rotel, [grpc, _], told)) = rotel("traces") else { return };
     let clock = Clock::manual();

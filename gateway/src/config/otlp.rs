@@ -157,7 +157,8 @@ pub struct OtlpQueue {
     pub delay: Duration,
     /// How many may wait (default 65,536); beyond it the oldest are dropped.
     pub items: usize,
-    /// Memory they may take, in bytes by estimate (default 67,108,864); beyond it the oldest are dropped.
+    /// Bytes they may take (default 67,108,864): spans as they are sent, before gzip; log records by estimate. Beyond it
+    /// the oldest are dropped.
     pub bytes: usize,
     /// How long a batch is tried again while the collector is away (default 60s).
     #[serde(with = "duration")]

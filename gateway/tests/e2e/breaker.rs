@@ -50,7 +50,7 @@ fn seconds(refused: &Answer) -> u32 {
 }
 
 fn breaker(timeline: &Timeline, node: usize) -> Option<&Value> {
-    timeline.nodes[node].attr("zerver.breaker")
+    timeline.nodes[node].attr("zerver.breaker.decision")
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn a_collector_reads_the_whole_trace() {
         (&server, "url.scheme", "http"),
         (&server, "network.protocol.version", "1.1"),
         (&server, "zerver.route", "ask"),
-        (&server, "zerver.flow", "ask"),
+        (&server, "zerver.flow.name", "ask"),
         (&server, "zerver.baggage.tenant", "acme"),
         (&call, "url.full", &format!("http://{}/flow", origin.address)),
         (&step, "zerver.step.name", "said"),

@@ -100,6 +100,14 @@ async fn metrics_arrive_under_the_names_of_the_conventions() {
         for name in ["zerver.requests", "zerver.request.state", "zerver.timelines_kept", "zerver.export.sent"] {
             assert!(rotel.text().contains(&format!("-> Name: {name}\n")), "{name} did not come over {protocol}");
         }
+        // Attributes belong to no metric, so each says itself whose it is.
+        let text = rotel.text();
+        let requests =
+            text.split("Metric #").find(|one| one.contains("-> Name: zerver.requests\n")).unwrap_or_default();
+        for line in ["-> zerver.outcome: Str(ok)", "-> http.response.status_code: Int(200)"] {
+            assert!(requests.lines().any(|l| l.trim() == line), "no line `{line}` over {protocol} in\n{requests}");
+        }
+        assert!(requests.contains("-> zerver.route: Str(") && !requests.contains("-> route:"), "{requests}");
         assert_eq!(gateway.metric("zerver_export_dropped_total", &["metrics"]).await as u64, 0);
     }
 }

@@ -4,6 +4,8 @@
 //! opentelemetry-proto's; waiting, batching, transport, trying again, counting and ending are ours, so that nothing is
 //! lost unseen and nothing hangs.
 
+mod protobuf;
+mod spans;
 mod message;
 mod transport;
 mod lane;
@@ -13,8 +15,8 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
-use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -22,6 +24,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::clock::Clock;
 use crate::export::otlp::lane::{Lane, Sender, Teller};
 use crate::export::otlp::reading::Reader;
+use crate::export::otlp::spans::Encoder;
 use crate::export::otlp::transport::Transport;
 use crate::export::queue::Group;
 use crate::export::settings::{ExportSettings, Waiting};
@@ -29,7 +32,9 @@ use crate::export::{Exported, InvalidExport, News, Signal};
 use crate::id::IdSource;
 use crate::logs::{Entry, Sink as LogSink};
 use crate::metrics::{Metrics, Sink, Source};
-use crate::span::estimated_bytes;
+use crate::sampling::Reason;
+use crate::span::SpanSettings;
+use crate::timeline::Timeline;
 
 /// How much longer than its deadline an ending exporter is waited for before it is left behind.
 const GRACE: Duration = Duration::from_millis(500);
@@ -48,9 +53,10 @@ pub struct Exporter {
 
 #[derive(Debug, Default)]
 struct Lanes {
-    spans: Option<Arc<Lane<SpanData>>>,
-    metrics: Option<Arc<Lane<Metric>>>,
+    spans: Option<Arc<Lane<Box<[u8]>>>>,
+    metrics: Option<Arc<Lane<Vec<Metric>>>>,
     logs: Option<Arc<Lane<Entry>>>,
+    encoder: Mutex<Encoder>,
     reader: Mutex<Option<Reader>>,
 }
 
@@ -97,6 +103,7 @@ impl Exporter {
             spans: lane(&spans),
             metrics: lane(&metrics),
             logs: lane(&logs),
+            encoder: Mutex::new(Encoder::new(settings.limits)),
             reader: Mutex::new(None),
         });
         let runtime =
@@ -132,11 +139,13 @@ impl Exporter {
         }
     }
 
-    /// Hands over the spans of one request. Never waits: when too many wait already, the oldest are dropped and counted.
-    pub fn offer(&self, spans: Vec<SpanData>) {
-        if let Some(lane) = self.lanes.spans.as_ref().filter(|_| !spans.is_empty()) {
-            let (items, bytes) = (spans.len(), spans.iter().map(estimated_bytes).sum());
-            lane.offer(Group { parts: spans, items, bytes });
+    /// Hands over the spans of one request, written as they are sent: `reason` says why. Never waits: when too many wait
+    /// already, the oldest are dropped and counted. Costs the calling thread some 0.2 µs for each span.
+    pub fn offer(&self, timeline: &Timeline, reason: Reason, settings: &SpanSettings) {
+        if let Some(lane) = &self.lanes.spans {
+            // Only collectors offer spans, and most exporters have one.
+            let spans = self.lanes.encoder.lock().spans(timeline, reason, settings);
+            lane.offer(spans);
         }
     }
 
@@ -195,7 +204,7 @@ impl LogSink for Exporter {
     fn offer(&self, entry: Entry) {
         if let Some(lane) = &self.lanes.logs {
             let items = usize::try_from(entry.lines()).unwrap_or(usize::MAX);
-            lane.offer(Group { items, bytes: entry.bytes(), parts: vec![entry] });
+            lane.offer(Group { items, bytes: entry.bytes(), part: entry });
         }
     }
 }
@@ -249,7 +258,7 @@ impl Making<'_> {
         &self,
         signal: Signal,
         waiting: Waiting,
-        encode: fn(Vec<T>, &message::Frame) -> Vec<u8>,
+        encode: fn(Vec<T>, &message::Frame, &mut BytesMut),
     ) -> Result<Option<Sender<T>>, InvalidExport> {
         let Some(to) = self.settings.destination(signal) else { return Ok(None) };
         let resource = message::resource(self.settings.resource_attributes());

@@ -72,7 +72,7 @@ fn sample(out: &mut String, metric: &Metric, suffix: &str, series: &Series, le: 
     let mut open = '{';
     for (label, text) in metric.labels.iter().zip(&series.labels) {
         out.push(open);
-        out.extend(label.chars().map(|c| if c == '.' { '_' } else { c }));
+        out.push_str(label);
         out.push_str("=\"");
         open = ',';
         escape(out, text, true);

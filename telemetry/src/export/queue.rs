@@ -24,10 +24,10 @@ pub(crate) struct Queue<T> {
 #[derive(Debug)]
 pub(crate) struct Group<T> {
     /// What is sent.
-    pub(crate) parts: Vec<T>,
-    /// How many items that is: for spans the parts themselves, for metrics their data points.
+    pub(crate) part: T,
+    /// How many items that is: spans, data points, log records.
     pub(crate) items: usize,
-    /// Memory it takes while it waits, by estimate.
+    /// Memory it takes while it waits: of spans to the byte, as they are sent; of the others by estimate.
     pub(crate) bytes: usize,
 }
 
@@ -76,7 +76,7 @@ impl<T> Queue<T> {
             self.bytes -= next.bytes;
             self.under_way.0 += next.items;
             self.under_way.1 += next.bytes;
-            batch.extend(next.parts);
+            batch.push(next.part);
         }
         batch
     }
@@ -146,7 +146,7 @@ mod tests {
     const EACH: usize = 4;
 
     fn group() -> Group<u8> {
-        Group { parts: vec![1; EACH], items: EACH, bytes: 100 }
+        Group { part: 1, items: EACH, bytes: 100 }
     }
 
     fn balanced(queue: &Queue<u8>) -> ExportCounters {
@@ -161,7 +161,7 @@ mod tests {
         for _ in 0..3 {
             queue.push(group());
         }
-        assert_eq!(queue.take(EACH + 1).len(), EACH * 2, "groups stay whole");
+        assert_eq!(queue.take(EACH + 1).len(), 2, "groups stay whole");
         balanced(&queue);
         // Two under way, one waits: no room for a fourth beside them.
         queue.push(group());

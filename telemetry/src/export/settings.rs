@@ -155,7 +155,8 @@ pub struct Waiting {
     pub delay: Duration,
     /// Items that may wait (default 65,536). Beyond it the oldest are dropped.
     pub items: usize,
-    /// Memory that waiting items may take, by estimate, in bytes (default 64 MiB). Beyond it the oldest are dropped.
+    /// Bytes that waiting items may take (default 64 MiB): spans as they are sent, before gzip; log records by estimate.
+    /// Beyond it the oldest are dropped.
     pub bytes: usize,
     /// How long a batch is tried again while the receiver is away (default 60 s).
     pub retry_for: Duration,

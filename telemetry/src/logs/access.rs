@@ -91,7 +91,7 @@ pub const FIELDS: &[Field] = &[
     field("error", semconv::ERROR_TYPE, "the error's code, or the reason of a refusal", |r| {
         r.timeline.error.clone().map(Value::Text)
     }),
-    field("limit", "zerver.limit", "the rate limit that refused it", |r| r.attr("zerver.limit")),
+    field("limit", "zerver.limit.name", "the rate limit that refused it", |r| r.attr("zerver.limit.name")),
     field("bytes_in", semconv::REQUEST_BYTES, "bytes of the request's body, as far as it was read", |r| {
         r.attr(semconv::REQUEST_BYTES)
     }),
@@ -279,7 +279,10 @@ pub fn record(timeline: &Timeline) -> Record {
     let request = Request { timeline };
     let named = |field: &Field| Some((Cow::Borrowed(field.attribute?), (field.get)(&request)?));
     let mut attributes: Vec<(Cow<'static, str>, Value)> = FIELDS.iter().filter_map(named).collect();
-    attributes.extend(headers(timeline).map(|(key, value)| (Cow::Owned(key.to_string()), value.clone())));
+    attributes.extend(headers(timeline).map(|(key, value)| {
+        let header = key.strip_prefix("header").unwrap_or(key);
+        (Cow::Owned([semconv::HTTP_REQUEST_HEADER, header].concat()), value.clone())
+    }));
     let word = |key: &str| timeline.root().attr(key).map_or_else(|| "-".into(), Value::to_string);
     let failed = semconv::server_error(timeline).is_some();
     Record {

@@ -7,7 +7,8 @@ use opentelemetry::trace::SpanKind;
 use opentelemetry_sdk::trace::SpanData;
 use serde_json::Value;
 
-use super::SUPERSEDED;
+use super::{HTTP_STATUS, SUPERSEDED};
+use crate::metrics::catalog;
 
 const TEXT: &str = include_str!("../../semconv/registry.yaml");
 
@@ -105,7 +106,7 @@ impl Registry {
         }
     }
 
-    /// Every attribute that spans carry, with the kinds of spans that do.
+    /// Every attribute that spans, records and metrics carry, with the kinds of them that do.
     fn attributes(&self) -> BTreeMap<String, Attribute> {
         let mut all: BTreeMap<String, Attribute> = BTreeMap::new();
         for group in self.groups.iter().filter(|group| group["id"] != "registry.zerver") {
@@ -119,6 +120,7 @@ impl Registry {
                     }
                 }
                 Some(kind) => kind,
+                None if id.starts_with("metric.") => "metrics",
                 None => "access log",
             };
             for one in list(&group["attributes"]) {
@@ -174,6 +176,49 @@ fn ours_are_defined_once_and_all_that_is_defined_is_used() {
         let old = SUPERSEDED.iter().find(|(old, _)| *old == name);
         assert_eq!(old, None);
     }
+}
+
+/// The conventions' rule for names: what stands before a dot is a namespace, and no name is one.
+#[test]
+fn no_name_is_a_namespace() {
+    let registry = Registry::read();
+    let metrics = registry.groups.iter().map(|group| text(&group["metric_name"]));
+    let names: BTreeSet<String> =
+        registry.attributes().into_keys().chain(metrics.map(str::to_owned)).filter(|name| !name.is_empty()).collect();
+    let template =
+        |name: &str| registry.definition(name).is_some_and(|one| Registry::kind(one).starts_with("template"));
+    for name in names.iter().filter(|name| !template(name)) {
+        let below =
+            names.iter().find(|other| other.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('.')));
+        assert_eq!(below, None, "{name} is a name");
+    }
+}
+
+#[test]
+fn metrics_are_those_of_the_catalogue() {
+    let registry = Registry::read();
+    let ours = || catalog::ALL.iter().filter(|metric| metric.otel.starts_with("zerver."));
+    for metric in ours() {
+        let group = registry.group(&format!("metric.{}", metric.otel));
+        let instrument = metric.kind.as_str();
+        for (key, expected) in [
+            ("type", "metric"),
+            ("metric_name", metric.otel),
+            ("instrument", instrument),
+            ("unit", metric.unit.ucum()),
+            ("brief", metric.help),
+        ] {
+            assert_eq!(text(&group[key]), expected, "{}: {key}", metric.otel);
+        }
+        let attributes: Vec<&str> = list(&group["attributes"]).iter().map(named).collect();
+        assert_eq!(attributes, metric.attributes, "{}", metric.otel);
+        // Those of the conventions mean what they mean there; ours are our own.
+        let sound =
+            |name: &&&str| name.starts_with("zerver.") || ["error.type", "service.version", HTTP_STATUS].contains(name);
+        assert_eq!(attributes.iter().filter(|name| !sound(name)).count(), 0, "{}", metric.otel);
+    }
+    let listed = registry.groups.iter().filter(|group| group["type"] == "metric").count();
+    assert_eq!(listed, ours().count());
 }
 
 /// A name that the code spells out and the registry does not have is a slip of one of them.

@@ -2,12 +2,19 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use opentelemetry::trace::{SpanKind, Status};
+
+use super::data::otel_id;
 use super::*;
 use crate::clock::Clock;
+use crate::event::{Cause, NodeId, NodeKind, Outcome};
+use crate::id::SpanId;
 use crate::names::Name;
 use crate::recorder::{Opening, Recorder};
-use crate::timeline::sample;
+use crate::semconv;
+use crate::timeline::{PromotedBy, Value, sample};
 
 /// The spans as an indented tree: kind, name, status, times in microseconds, attributes, events.
 fn tree(timeline: &Timeline, spans: &[SpanData]) -> String {
@@ -130,8 +137,8 @@ fn every_span_is_as_the_registry_says() {
         ("header.x-tier".into(), text("gold")),
         ("zerver.baggage.tenant".into(), text("acme")),
         ("zerver.baggage_lost".into(), Value::Int(1)),
-        ("zerver.limit".into(), text("few")),
-        ("zerver.breaker".into(), text("open")),
+        ("zerver.limit.name".into(), text("few")),
+        ("zerver.breaker.decision".into(), text("open")),
         ("zerver.request.id".into(), text("abc-1")),
         ("url.query".into(), text("a=1")),
         ("http.response.body.size".into(), Value::Int(7)),
@@ -215,10 +222,12 @@ fn a_peer_is_address_and_port() {
         ("::1", "::1", None),
         ("db", "db", None),
     ] {
-        let mut attributes = Vec::new();
-        peer(&mut attributes, &Value::Text(text.into()));
-        assert_eq!(attributes[0].value.as_str(), address);
-        let found = attributes.get(1).map(|attribute| attribute.value.clone());
-        assert_eq!(found, port.map(opentelemetry::Value::I64), "{text}");
+        let mut timeline = sample();
+        timeline.nodes[3].attrs = vec![("peer".into(), Value::Text(text.into()))];
+        let spans = spans(&timeline, Reason::Sampled, &SpanSettings::default());
+        let call = spans.iter().find(|span| span.span_kind == SpanKind::Client).expect("there is a call");
+        let attr = |key: &str| call.attributes.iter().find(|one| one.key.as_str() == key).map(|one| one.value.clone());
+        assert_eq!(attr("network.peer.address"), Some(address.into()));
+        assert_eq!(attr("network.peer.port"), port.map(opentelemetry::Value::I64), "{text}");
     }
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Sleep, sleep, timeout};
@@ -120,8 +121,8 @@ impl Teller {
 pub(crate) struct Sender<T> {
     pub(crate) lane: Arc<Lane<T>>,
     pub(crate) transport: Transport,
-    /// Makes the message of a batch.
-    pub(crate) encode: fn(Vec<T>, &Frame) -> Vec<u8>,
+    /// Appends the message of a batch.
+    pub(crate) encode: fn(Vec<T>, &Frame, &mut BytesMut),
     pub(crate) frame: Frame,
     /// Holds the deadline once the exporter stops.
     pub(crate) stopped: watch::Receiver<Option<Duration>>,
@@ -172,7 +173,7 @@ impl<T> Sender<T> {
                 if batch.is_empty() {
                     break;
                 }
-                let body = self.transport.pack((self.encode)(batch, &self.frame));
+                let body = self.transport.pack(|out| (self.encode)(batch, &self.frame, out));
                 let result = timeout(self.retry_for, self.deliver(&body)).await;
                 self.lane.queue.lock().settle(result.unwrap_or(Err(DropCause::Unreachable)));
                 self.lane.settled.notify_all();

@@ -47,7 +47,7 @@ impl Reader {
     }
 
     /// Everything that has a value now, a group for each message; empty when there is nothing to read.
-    pub(crate) fn read(&mut self) -> Vec<Group<Metric>> {
+    pub(crate) fn read(&mut self) -> Vec<Group<Vec<Metric>>> {
         let Some(metrics) = self.metrics.upgrade() else { return Vec::new() };
         let snapshot = metrics.snapshot();
         let now = self.clock.unix_ns(self.clock.now());
@@ -64,9 +64,9 @@ impl Reader {
 }
 
 impl Frame {
-    fn groups(&self, snapshot: &Snapshot) -> Vec<Group<Metric>> {
+    fn groups(&self, snapshot: &Snapshot) -> Vec<Group<Vec<Metric>>> {
         let mut groups = Vec::new();
-        let mut group = Group { parts: Vec::new(), items: 0, bytes: 0 };
+        let mut group = Group { part: Vec::new(), items: 0, bytes: 0 };
         for family in &snapshot.families {
             let mut rest = &*family.series;
             while !rest.is_empty() {
@@ -75,10 +75,10 @@ impl Frame {
                 // In memory a data point takes about twice its size on the wire.
                 group.bytes += size_of::<Metric>() + 2 * metric.encoded_len();
                 group.items += series.len();
-                group.parts.push(metric);
+                group.part.push(metric);
                 rest = after;
                 if group.items == MESSAGE_POINTS {
-                    groups.push(std::mem::replace(&mut group, Group { parts: Vec::new(), items: 0, bytes: 0 }));
+                    groups.push(std::mem::replace(&mut group, Group { part: Vec::new(), items: 0, bytes: 0 }));
                 }
             }
         }
@@ -93,7 +93,7 @@ impl Frame {
                 Reading::Histogram(_) => None,
             });
             let point = |(series, n): (&Series, f64)| NumberDataPoint {
-                attributes: attributes(metric.labels, &series.labels),
+                attributes: attributes(metric.attributes, &series.labels),
                 start_time_unix_nano: self.from_unix_ns,
                 time_unix_nano: self.to_unix_ns,
                 value: Some(value(n, metric)),
@@ -138,7 +138,7 @@ impl Frame {
             ..Exemplar::default()
         });
         HistogramDataPoint {
-            attributes: attributes(metric.labels, labels),
+            attributes: attributes(metric.attributes, labels),
             start_time_unix_nano: self.from_unix_ns,
             time_unix_nano: self.to_unix_ns,
             count: buckets.count,
@@ -168,9 +168,11 @@ fn level(n: f64, _: &catalog::Metric) -> number_data_point::Value {
     number_data_point::Value::AsDouble(n)
 }
 
-/// Attributes that the conventions type as numbers are numbers; an empty one is none.
+/// Attributes that the conventions type as numbers are numbers; an empty one is none, and neither is the status of what was
+/// not answered.
 fn attributes(names: &[&str], values: &[String]) -> Vec<KeyValue> {
     let given = names.iter().zip(values).filter(|(_, value)| !value.is_empty());
+    let given = given.filter(|(name, value)| **name != "http.response.status_code" || *value != "0");
     let typed = |(name, value): (&&str, &String)| {
         let number = matches!(*name, "http.response.status_code" | "server.port").then(|| value.parse().ok()).flatten();
         let value = number.map_or_else(|| Value::StringValue(value.clone()), Value::IntValue);
@@ -191,18 +193,18 @@ mod tests {
         Reader::new(Arc::downgrade(metrics), readings, clock)
     }
 
-    fn find<'g>(group: &'g Group<Metric>, name: &str) -> Option<&'g Data> {
-        group.parts.iter().find(|metric| metric.name == name)?.data.as_ref()
+    fn find<'g>(group: &'g Group<Vec<Metric>>, name: &str) -> Option<&'g Data> {
+        group.part.iter().find(|metric| metric.name == name)?.data.as_ref()
     }
 
-    fn histogram<'g>(group: &'g Group<Metric>, name: &str) -> &'g HistogramDataPoint {
+    fn histogram<'g>(group: &'g Group<Vec<Metric>>, name: &str) -> &'g HistogramDataPoint {
         match find(group, name) {
             Some(Data::Histogram(histogram)) => &histogram.data_points[0],
             other => panic!("{name}: {other:?}"),
         }
     }
 
-    fn timelines(group: &Group<Metric>) -> Option<&NumberDataPoint> {
+    fn timelines(group: &Group<Vec<Metric>>) -> Option<&NumberDataPoint> {
         match find(group, "zerver.timelines") {
             Some(Data::Sum(sum)) if sum.is_monotonic => sum.data_points.first(),
             _ => None,
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(example.trace_id, timeline.trace_id.0.to_be_bytes());
         assert_eq!(example.span_id, timeline.span_id.0.to_be_bytes());
         let points: usize = group
-            .parts
+            .part
             .iter()
             .map(|metric| match metric.data.as_ref().expect("each has data") {
                 Data::Sum(sum) => sum.data_points.len(),
@@ -308,7 +310,7 @@ mod tests {
         assert_eq!(items.iter().sum::<usize>(), series);
         let (last, full) = items.split_last().expect("there is something");
         assert!(full.len() > 2 && full.iter().all(|items| *items == MESSAGE_POINTS) && *last > 0, "{items:?}");
-        let longest = groups.iter().map(|group| group.parts.iter().map(Message::encoded_len).sum::<usize>()).max();
+        let longest = groups.iter().map(|group| group.part.iter().map(Message::encoded_len).sum::<usize>()).max();
         assert!(longest.is_some_and(|bytes| bytes < 2 << 20), "{longest:?}");
     }
 }

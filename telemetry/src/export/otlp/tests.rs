@@ -11,8 +11,13 @@ use crate::logs::{Record, Severity};
 use crate::sampling::Reason;
 use crate::span::{SpanSettings, spans};
 
-fn request() -> Vec<SpanData> {
-    spans(&crate::timeline::sample(), Reason::Sampled, &SpanSettings::default())
+fn offer(exporter: &Exporter) {
+    exporter.offer(&crate::timeline::sample(), Reason::Sampled, &SpanSettings::default());
+}
+
+/// Spans of what [`offer`] offers.
+fn each() -> u64 {
+    spans(&crate::timeline::sample(), Reason::Sampled, &SpanSettings::default()).len() as u64
 }
 
 fn settings(listener: &TcpListener) -> ExportSettings {
@@ -80,27 +85,27 @@ fn spans_arrive_and_are_counted() {
     let to = settings.traces.as_mut().expect("spans are sent");
     to.headers.insert("x-key".into(), "secret".into());
     let exporter = Exporter::start(&settings).expect("it starts");
-    exporter.offer(request());
+    offer(&exporter);
     assert!(exporter.flush(Duration::from_secs(20)));
     let (head, length) = told.recv().expect("a request arrived");
     assert!(head.starts_with("POST /v1/traces ") && head.contains("x-key: secret"), "{head}");
     assert!(head.contains("content-type: application/x-protobuf") && length > 500, "{head}");
     let counters = exporter.stop(Duration::from_secs(2)).traces;
-    assert_eq!((counters.sent, counters.waiting, counters.failures), (request().len() as u64, 0, 0));
-    exporter.offer(request());
-    assert_eq!(exporter.counters().traces.dropped_for(DropCause::Shutdown), request().len() as u64);
+    assert_eq!((counters.sent, counters.waiting, counters.failures), (each(), 0, 0));
+    offer(&exporter);
+    assert_eq!(exporter.counters().traces.dropped_for(DropCause::Shutdown), each());
 }
 
 #[test]
 fn a_refused_batch_is_not_tried_again() {
     let (listener, _told) = receiver(&[("400 Bad Request", b""), OK]);
     let exporter = Exporter::start(&settings(&listener)).expect("it starts");
-    exporter.offer(request());
+    offer(&exporter);
     assert!(exporter.flush(Duration::from_secs(20)));
-    exporter.offer(request());
+    offer(&exporter);
     assert!(exporter.flush(Duration::from_secs(20)));
     let counters = exporter.counters().traces;
-    let each = request().len() as u64;
+    let each = each();
     assert_eq!((counters.dropped_for(DropCause::Rejected), counters.sent, counters.failures), (each, each, 1));
     assert!(counters.last_error.as_deref().is_some_and(|error| error.contains("400")), "{counters:?}");
 }
@@ -109,10 +114,10 @@ fn a_refused_batch_is_not_tried_again() {
 fn a_busy_receiver_gets_the_batch_again() {
     let (listener, told) = receiver(&[BUSY, BUSY, OK]);
     let exporter = Exporter::start(&settings(&listener)).expect("it starts");
-    exporter.offer(request());
+    offer(&exporter);
     assert!(exporter.flush(Duration::from_secs(30)));
     let counters = exporter.counters().traces;
-    assert_eq!((counters.sent, counters.failures, counters.dropped_in_all()), (request().len() as u64, 2, 0));
+    assert_eq!((counters.sent, counters.failures, counters.dropped_in_all()), (each(), 2, 0));
     let lengths: Vec<usize> = told.iter().take(3).map(|(_, length)| length).collect();
     assert!(lengths[0] > 0 && lengths.iter().all(|length| *length == lengths[0]), "{lengths:?}");
 }
@@ -123,11 +128,11 @@ fn a_receiver_that_asks_for_time_gets_it() {
     let (listener, _told) = receiver(&[("429 Slow Down\r\nretry-after: 1", b""), OK]);
     let exporter = Exporter::start(&settings(&listener)).expect("it starts");
     let before = clock.now();
-    exporter.offer(request());
+    offer(&exporter);
     assert!(exporter.flush(Duration::from_secs(30)));
     // Our own first pause would have been over in a third of that.
     assert!(clock.since(before) >= Duration::from_secs(1), "{:?}", clock.since(before));
-    assert_eq!(exporter.counters().traces.sent, request().len() as u64);
+    assert_eq!(exporter.counters().traces.sent, each());
 }
 
 #[test]
@@ -142,12 +147,12 @@ fn a_receiver_that_lies_changes_no_sum() {
     ]);
     let exporter = Exporter::start(&settings(&listener)).expect("it starts");
     for _ in 0..5 {
-        exporter.offer(request());
+        offer(&exporter);
         assert!(exporter.flush(Duration::from_secs(20)));
     }
     let counters = exporter.counters().traces;
     balanced(&counters);
-    let each = request().len() as u64;
+    let each = each();
     assert_eq!((counters.dropped_for(DropCause::Partial), counters.sent), (2 + each, 4 * each - 2));
     assert_eq!((counters.odd_answers, counters.failures), (2, 0), "{counters:?}");
 }
@@ -159,10 +164,10 @@ fn a_receiver_that_is_away_costs_its_time_and_no_more() {
     let settings = ExportSettings { spans, ..settings(&listener) };
     drop(listener);
     let exporter = Exporter::start(&settings).expect("it starts");
-    exporter.offer(request());
+    offer(&exporter);
     assert!(exporter.flush(Duration::from_secs(20)));
     let counters = exporter.counters().traces;
-    assert_eq!(counters.dropped_for(DropCause::Unreachable), request().len() as u64);
+    assert_eq!(counters.dropped_for(DropCause::Unreachable), each());
     balanced(&counters);
 }
 
@@ -176,12 +181,12 @@ fn the_end_keeps_its_deadline_whatever_the_receiver_does() {
     for settings in [to_away, to_hanging] {
         let exporter = Exporter::start(&settings).expect("it starts");
         for _ in 0..200 {
-            exporter.offer(request());
+            offer(&exporter);
         }
         let before = clock.now();
         let counters = exporter.stop(Duration::from_millis(300)).traces;
         assert!(clock.since(before) < Duration::from_secs(2), "{:?}", clock.since(before));
-        assert_eq!(counters.dropped_for(DropCause::Shutdown), 200 * request().len() as u64, "{counters:?}");
+        assert_eq!(counters.dropped_for(DropCause::Shutdown), 200 * each(), "{counters:?}");
         balanced(&counters);
     }
 }
@@ -195,7 +200,7 @@ fn metrics_are_read_at_intervals_at_a_flush_and_at_the_end() {
     let exporter = Exporter::start(&ExportSettings { metrics, readings, ..ExportSettings::default() });
     let exporter = exporter.expect("it starts");
     // Nothing is watched yet, and spans go nowhere.
-    exporter.offer(request());
+    offer(&exporter);
     assert!(exporter.flush(Duration::from_secs(20)) && !exporter.sends(Signal::Traces));
     assert_eq!(exporter.counters(), Exported::default());
     let metrics = Arc::new(Metrics::new());
@@ -221,29 +226,32 @@ fn log_records_go_their_own_way() {
     let logs = Some(Destination::at(Signal::Logs, Protocol::Http, &base));
     let exporter = Exporter::start(&ExportSettings { logs, ..settings(&hanging) }).expect("it starts");
     // The spans' receiver hangs, which is nothing to the log records.
-    exporter.offer(request());
+    offer(&exporter);
     for _ in 0..3 {
         crate::logs::Sink::offer(&exporter, said());
     }
     assert!(told.recv().is_ok_and(|(head, _)| head.starts_with("POST /v1/logs ")));
     let stopped = exporter.stop(Duration::from_millis(50));
     assert_eq!((stopped.logs.sent, stopped.logs.dropped_in_all()), (3, 0));
-    assert_eq!(stopped.traces.dropped_for(DropCause::Shutdown), request().len() as u64);
+    assert_eq!(stopped.traces.dropped_for(DropCause::Shutdown), each());
 }
 
 #[test]
 fn while_the_receiver_hangs_the_newest_spans_stay() {
     let hanging = bind();
-    let each = request().len();
+    let each = each() as usize;
     let spans = Waiting { items: each * 10, batch: each, ..Waiting::default() };
     let settings = ExportSettings { spans, ..settings(&hanging) };
     let exporter = Exporter::start(&settings).expect("it starts");
     for _ in 0..100 {
-        exporter.offer(request());
+        offer(&exporter);
     }
     let counters = exporter.counters().traces;
     balanced(&counters);
     assert_eq!(counters.waiting, 10 * each as u64);
+    // They are counted by the bytes that they are.
+    let one = Encoder::default().spans(&crate::timeline::sample(), Reason::Sampled, &SpanSettings::default());
+    assert_eq!((counters.waiting_bytes, one.bytes), (10 * one.part.len() as u64, one.part.len()));
     assert_eq!(counters.dropped_for(DropCause::QueueFull), 90 * each as u64);
     balanced(&exporter.stop(Duration::ZERO).traces);
 }

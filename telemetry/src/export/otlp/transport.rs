@@ -10,7 +10,7 @@ mod tls;
 use std::io::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::uri::{PathAndQuery, Scheme};
@@ -35,6 +35,11 @@ pub(crate) use answer::Answer;
 /// The most of an answer that is read; one of a receiver is a few bytes, or a sentence about what is wrong.
 const ANSWER_BYTES: usize = 64 * 1024;
 
+/// The largest message whose buffer is kept for the next one.
+const KEPT: usize = 1 << 20;
+/// What stands before a message of gRPC: whether it is compressed, and its length.
+const FRAME: usize = 5;
+
 /// A way to one receiver for one signal.
 pub(crate) struct Transport {
     protocol: Protocol,
@@ -47,6 +52,10 @@ pub(crate) struct Transport {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     clock: Clock,
     connection: Option<Connection>,
+    /// What the next message is packed into.
+    buffer: BytesMut,
+    /// What it is written into before gzip.
+    plain: BytesMut,
 }
 
 impl Transport {
@@ -106,22 +115,36 @@ impl Transport {
             tls,
             clock: Clock::real(),
             connection: None,
+            buffer: BytesMut::new(),
+            plain: BytesMut::new(),
         })
     }
 
-    /// Makes a message ready to be sent, as often as it takes.
-    pub(crate) fn pack(&self, message: Vec<u8>) -> Bytes {
-        let body = if self.gzip { gzip(&message) } else { message };
-        match self.protocol {
-            Protocol::Http => body.into(),
-            Protocol::Grpc => {
-                let mut framed = Vec::with_capacity(body.len() + 5);
-                framed.push(u8::from(self.gzip));
-                framed.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
-                framed.extend(body);
-                framed.into()
-            }
+    /// Makes the message that `write` appends ready to be sent, as often as it takes.
+    ///
+    /// It stands in the buffer of the one before, once that was sent and let go.
+    pub(crate) fn pack(&mut self, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+        let Self { protocol, gzip, buffer, plain, .. } = self;
+        let framed = *protocol == Protocol::Grpc;
+        if framed {
+            let mut frame = [0; FRAME];
+            frame[0] = u8::from(*gzip);
+            buffer.extend_from_slice(&frame);
         }
+        if *gzip {
+            write(plain);
+            pack_into(plain, buffer);
+            plain.clear();
+        } else {
+            write(buffer);
+        }
+        if framed && let Some((head, body)) = buffer.split_at_mut_checked(FRAME) {
+            head[1..].copy_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+        }
+        if plain.capacity() > KEPT {
+            *plain = BytesMut::new();
+        }
+        if buffer.len() > KEPT { std::mem::take(buffer).freeze() } else { buffer.split().freeze() }
     }
 
     /// Sends what was packed and reads the answer, within the destination's timeout.
@@ -312,10 +335,10 @@ fn headers(signal: Signal, to: &Destination, authority: &str, gzip: bool) -> Res
 }
 
 /// Level 1: most of what gzip can do, at a tenth of what level 6 costs.
-fn gzip(message: &[u8]) -> Vec<u8> {
-    let mut packed = GzEncoder::new(Vec::with_capacity(message.len() / 8), flate2::Compression::fast());
-    let packed = packed.write_all(message).and_then(|()| packed.finish());
-    packed.expect("writing into memory does not fail")
+fn pack_into(message: &[u8], packed: &mut BytesMut) {
+    let mut packing = GzEncoder::new(packed.writer(), flate2::Compression::fast());
+    let written = packing.write_all(message).and_then(|()| packing.finish().map(drop));
+    written.expect("writing into memory does not fail");
 }
 
 #[cfg(test)]

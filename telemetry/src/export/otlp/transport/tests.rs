@@ -162,12 +162,38 @@ fn what_cannot_be_used_is_named() {
 #[test]
 fn a_message_is_packed_once() {
     let mut to = plainly("http://c", Protocol::Grpc);
-    let plain = Transport::new(Signal::Traces, &to).expect("it is fine");
-    assert_eq!(&plain.pack(vec![7; 300])[..6], [0, 0, 0, 1, 44, 7]);
+    let write = |out: &mut BytesMut| out.extend_from_slice(&[7; 300]);
+    let mut plain = Transport::new(Signal::Traces, &to).expect("it is fine");
+    assert_eq!(&plain.pack(write)[..6], [0, 0, 0, 1, 44, 7]);
     to.compression = Compression::Gzip;
-    let packed = Transport::new(Signal::Traces, &to).expect("it is fine").pack(vec![7; 300]);
+    let packed = Transport::new(Signal::Traces, &to).expect("it is fine").pack(write);
     assert!(packed[0] == 1 && packed.len() < 60 && packed[5..7] == [0x1f, 0x8b], "{packed:?}");
     assert_eq!(usize::from(packed[4]), packed.len() - 5);
+}
+
+#[test]
+fn the_buffer_of_a_message_that_is_gone_holds_the_next_one() {
+    let mut transport = Transport::new(Signal::Traces, &plainly("http://c", Protocol::Grpc)).expect("it is fine");
+    let mut pack = |byte: u8, len: usize| {
+        transport.pack(|out| {
+            out.reserve(len);
+            out.extend_from_slice(&vec![byte; len]);
+        })
+    };
+    let first = pack(1, 10_000);
+    // While the first is there, the second stands elsewhere.
+    let second = pack(2, 10_000);
+    assert!(first[5..].iter().all(|byte| *byte == 1) && second[5..].iter().all(|byte| *byte == 2));
+    let place = second.as_ptr();
+    drop((first, second));
+    for byte in 3..10 {
+        let packed = pack(byte, 10_000);
+        assert_eq!((packed.as_ptr(), packed.len()), (place, 10_005));
+        assert!(packed[5..].iter().all(|one| *one == byte));
+    }
+    // One that is out of the ordinary leaves nothing behind.
+    drop(pack(10, KEPT));
+    assert_eq!(transport.buffer.capacity(), 0);
 }
 
 const YES: Answer = Answer::Taken { refused: 0, remark: None, odd: false };
@@ -184,7 +210,7 @@ async fn every_way_arrives() {
                 let mut to = to(scheme, address, protocol, compression, ours());
                 to.headers.insert("x-key".into(), "secret".into());
                 let mut transport = Transport::new(Signal::Traces, &to).expect(&what);
-                let packed = transport.pack(message.clone());
+                let packed = transport.pack(|out| out.extend_from_slice(&message));
                 for _ in 0..2 {
                     assert_eq!(transport.send(&packed).await, YES, "{what}");
                 }
@@ -223,7 +249,8 @@ async fn a_stranger_is_not_told_anything() {
         let to = to(scheme, address, Protocol::Grpc, Compression::None, tls);
         // Where the system has no authorities at all, that is said at once.
         let Ok(mut transport) = Transport::new(Signal::Traces, &to) else { continue };
-        let answer = transport.send(&transport.pack(b"secret".to_vec())).await;
+        let packed = transport.pack(|out| out.extend_from_slice(b"secret"));
+        let answer = transport.send(&packed).await;
         assert!(matches!(answer, Answer::Again { .. }), "{what}: {answer:?}");
     }
     assert!(seen.lock().expect("nobody panics with it").is_empty());
