@@ -295,7 +295,9 @@ impl Worker {
         let recorder = self.recorder.clone();
         let rules = Arc::clone(&self.shared.rules.lock());
         let Desk { assembler, timeline, lent, taken } = desk;
-        assembler.redact_by(recorder.redaction());
+        let redaction = recorder.redaction();
+        assembler.redact_by(Arc::clone(&redaction));
+        self.store.redact_by(redaction, self.seq);
         self.store.follow(recorder.names());
         let before = self.seq;
         recorder.drain(taken, |book| {

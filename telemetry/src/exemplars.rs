@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::exemplars::index::{Index, Sizes};
 use crate::id::TraceId;
 use crate::names::Names;
+use crate::redact::{Redaction, Redactor};
 use crate::timeline::Timeline;
 
 pub use retention::{RetentionSettings, failed};
@@ -63,13 +64,22 @@ pub struct Retained {
 pub struct Store {
     settings: RetentionSettings,
     index: Mutex<Index>,
+    shown: Mutex<Shown>,
+}
+
+/// What of the kept timelines must be redacted again when it is read.
+#[derive(Debug, Default)]
+struct Shown {
+    rules: Arc<Redaction>,
+    /// Timelines up to this number were read from their logbooks by other rules.
+    upto: u64,
 }
 
 impl Store {
     /// An empty store.
     #[must_use]
     pub fn new(settings: RetentionSettings) -> Self {
-        Self { settings, index: Mutex::default() }
+        Self { settings, index: Mutex::default(), shown: Mutex::default() }
     }
 
     /// Takes a timeline in. Its `seq` must be larger than that of any before; one that is not is not kept.
@@ -84,19 +94,42 @@ impl Store {
         self.index.lock().dictionary().follow(names);
     }
 
+    /// From now on these rules of redaction hold, also for what was kept before and is read again: rules that hide more
+    /// hide it there too. What was hidden when a timeline was kept is gone for good. `last` is the `seq` of the timeline
+    /// added last.
+    pub fn redact_by(&self, rules: Arc<Redaction>, last: u64) {
+        let mut shown = self.shown.lock();
+        if shown.rules != rules {
+            *shown = Shown { rules, upto: last };
+        }
+    }
+
+    /// Timelines as they may be shown now.
+    fn shown(&self, mut timelines: Vec<Arc<Timeline>>) -> Vec<Arc<Timeline>> {
+        let (rules, upto) = {
+            let shown = self.shown.lock();
+            (Arc::clone(&shown.rules), shown.upto)
+        };
+        let mut redactor = Redactor::new(rules);
+        for timeline in timelines.iter_mut().filter(|timeline| timeline.seq <= upto) {
+            redactor.redact(&mut Arc::make_mut(timeline).nodes);
+        }
+        timelines
+    }
+
     /// Up to `limit` kept timelines with a `seq` above `seq`, in order: what came since a reader last asked.
     #[must_use]
     pub fn since(&self, seq: u64, limit: usize) -> Vec<Arc<Timeline>> {
         let Some(from) = seq.checked_add(1) else { return Vec::new() };
         let copies = self.index.lock().since(from, limit);
-        copies.unpack()
+        self.shown(copies.unpack())
     }
 
     /// The kept timelines of one trace, oldest first. Looks at every kept timeline: well below a millisecond.
     #[must_use]
     pub fn by_trace(&self, trace: TraceId) -> Vec<Arc<Timeline>> {
         let copies = self.index.lock().by_trace(trace);
-        copies.unpack()
+        self.shown(copies.unpack())
     }
 
     /// Everything kept, oldest first: 20,000 timelines of ten nodes take some 60 ms and 60 MiB.
@@ -111,7 +144,7 @@ impl Store {
         let copies = self.index.lock().by_route(route);
         let mut timelines = copies.unpack();
         timelines.retain(|timeline| &*timeline.route == route);
-        timelines
+        self.shown(timelines)
     }
 
     /// What it holds.

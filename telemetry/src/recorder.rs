@@ -122,7 +122,7 @@ impl Recorder {
         Arc::clone(&self.0.redaction.read())
     }
 
-    /// From the next timeline on these rules hold. Timelines that were read before stay as they are.
+    /// From the next timeline on these rules hold. A collector's store holds what it kept before to them too.
     pub fn redact_by(&self, rules: Arc<Redaction>) {
         *self.0.redaction.write() = rules;
     }

@@ -207,3 +207,32 @@ proptest! {
         prop_assert!((mean / count as f64 - 1.0).abs() < 0.2, "{mean} for {count}");
     }
 }
+
+#[test]
+fn rules_that_hide_more_hide_it_in_what_was_kept_before() {
+    use crate::redact::{Redaction, Rules};
+    use crate::timeline::Value;
+    let store = Store::new(settings());
+    let noted = |seq| {
+        let mut noted = timeline(seq, 5);
+        noted.nodes[0].attrs = vec![("tenant".into(), Value::Text("acme".into()))];
+        noted
+    };
+    let shown = || -> Vec<String> {
+        let kept = store.snapshot();
+        let tenant = |kept: &Arc<Timeline>| kept.root().attr("tenant").map(ToString::to_string).unwrap_or_default();
+        kept.iter().map(tenant).collect()
+    };
+    store.redact_by(Arc::default(), 0);
+    store.add(&noted(1));
+    assert_eq!(shown(), ["acme"]);
+    let rules = Redaction::new(&Rules { fields: vec!["tenant".into()], ..Rules::default() }).expect("they are sound");
+    store.redact_by(Arc::new(rules), 1);
+    // The collector has redacted what comes from now on.
+    store.add(&noted(2));
+    assert_eq!(shown(), ["‹masked›", "acme"]);
+    assert_eq!(
+        store.by_trace(timeline(1, 5).trace_id)[0].root().attr("tenant").map(ToString::to_string).as_deref(),
+        Some("‹masked›")
+    );
+}
