@@ -29,7 +29,11 @@ use crate::worker;
 pub const RECORDING: bool = !cfg!(feature = "unrecorded");
 
 /// Records that are part of the logbook itself: 1.25 KiB, enough for a flow of four steps and six effects.
-const FIRST: usize = if cfg!(feature = "loom") { 4 } else { 80 };
+const FIRST: usize = match (cfg!(feature = "loom"), RECORDING) {
+    (true, _) => 4,
+    (false, true) => 80,
+    (false, false) => 0,
+};
 /// Records in each further chunk: 2 KiB.
 const CHUNK: usize = 128;
 /// Further chunks; each is made when first needed and stays with the pooled logbook. None under loom, which does not see

@@ -167,7 +167,9 @@ impl Recorder {
     #[cold]
     fn make(&self) -> Arc<Logbook> {
         let book = Arc::new(Logbook::new(self.0.made.fetch_add(1, Relaxed)));
-        self.0.shelf.add(Arc::clone(&book));
+        if RECORDING {
+            self.0.shelf.add(Arc::clone(&book));
+        }
         book
     }
 
@@ -399,7 +401,8 @@ impl Log {
         book.ended.store(at.0, Relaxed);
         book.turn();
         if !RECORDING {
-            return recorder.recycle(book);
+            // It is small then, and somebody may hold it still: nothing is cheaper than to let it go.
+            return;
         }
         if let Some(displaced) = inner.ring.push(book) {
             recorder.recycle(displaced);
