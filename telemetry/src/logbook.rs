@@ -182,7 +182,9 @@ impl Logbook {
     }
 
     /// Writes an event for the thread of this number; gives its place. What finds no room is counted as lost.
-    #[inline]
+    ///
+    /// Always inlined, as all on this way: which event it is is known where it is noted, and then its layout folds away.
+    #[inline(always)]
     pub(crate) fn write_by(&self, thread: u32, at: Ticks, event: Event) -> Option<usize> {
         let Packed { first, second } = event.pack(at);
         let place = self.places.take(thread, 1 + u32::from(second.is_some()))?;
@@ -194,7 +196,7 @@ impl Logbook {
     }
 
     /// Writes one event; counts it as lost when the logbook is full.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&self, at: Ticks, event: Event) {
         if RECORDING {
             self.write_by(worker::thread(), at, event);
@@ -202,7 +204,7 @@ impl Logbook {
     }
 
     /// Writes an opening, whose place is the node's number. All nodes that found no room share one number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open(&self, at: Ticks, event: Event) -> NodeId {
         let thread = worker::thread();
         let place = if RECORDING { self.write_by(thread, at, event) } else { self.places.take(thread, 1) };
@@ -216,7 +218,7 @@ impl Logbook {
     }
 
     /// Writes a transition, or adds it to the folded sums.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn transition(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, event: Event) {
         if !RECORDING {
             return;

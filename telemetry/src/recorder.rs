@@ -337,7 +337,6 @@ impl Log {
     }
 
     /// Begins a node's life.
-    #[inline]
     pub fn open(&self, at: Ticks, opening: Opening) -> NodeId {
         let Opening { name, kind, parent, after, attempt, occurrence, cause, cause_name } = opening;
         let (node, parent) = (NodeId::ROOT, Some(parent));
@@ -346,7 +345,6 @@ impl Log {
 
     /// Passes a node into its next state; the one before ends at the same moment. `woken_by` is the node whose end
     /// ended a park, where it was one.
-    #[inline]
     pub fn state(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, woken_by: Option<NodeId>) {
         let worker = if cause == Cause::Run { worker::current() } else { 0 };
         self.book.transition(at, node, cause, name, Event::State { node, cause, name, woken_by, worker });
@@ -358,7 +356,6 @@ impl Log {
     }
 
     /// Ends a node's life. `status` is the HTTP status it ended with, or 0; `error` names the error, or none.
-    #[inline]
     pub fn close(&self, at: Ticks, node: NodeId, outcome: Outcome, status: u16, error: Name) {
         self.book.write(at, Event::Close { node, outcome, status, error });
     }

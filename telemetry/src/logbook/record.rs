@@ -79,8 +79,8 @@ fn name_of(head: u64) -> Name {
 
 impl Event {
     /// Lays the event out. An opening's node is left out, since it is the place it is written to; a text is
-    /// [`texts`]' work.
-    #[inline]
+    /// [`text`]'s work.
+    #[inline(always)]
     pub(crate) fn pack(self, at: Ticks) -> Packed {
         const NONE: NodeId = NodeId(0);
         match self {
