@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::event::Outcome;
+use crate::id::{SpanId, TraceId};
 use crate::timeline::Timeline;
 
 /// Timelines that stay for the next look; each has the room of the largest request it ever held, a few KiB mostly.
@@ -27,7 +29,7 @@ impl Batch {
     /// Adds what `fill` makes of a timeline that may hold anything; nothing when it says false.
     pub(super) fn add(&mut self, fill: impl FnOnce(&mut Timeline) -> bool) {
         if self.used == self.timelines.len() {
-            self.timelines.push(Timeline::blank());
+            self.timelines.push(blank());
         }
         self.used += usize::from(fill(&mut self.timelines[self.used]));
     }
@@ -49,12 +51,12 @@ impl Batch {
             let timeline = &mut self.timelines[*place as usize];
             if pass(context, timeline) {
                 let back = if self.lent.len() < LENT { None } else { self.lent.pop_front() };
-                let next = back.and_then(Arc::into_inner).unwrap_or_else(Timeline::blank);
+                let next = back.and_then(Arc::into_inner).unwrap_or_else(blank);
                 let kept = Arc::new(std::mem::replace(timeline, next));
                 keep(context, &kept);
                 self.lent.push_back(kept);
             } else if timeline.nodes.len() > LARGE {
-                *timeline = Timeline::blank();
+                *timeline = blank();
             }
         }
         self.used = 0;
@@ -64,6 +66,29 @@ impl Batch {
     /// Whether nothing was added since the last time.
     pub(super) fn is_empty(&self) -> bool {
         self.used == 0
+    }
+}
+
+/// A timeline that holds nothing yet, to be filled.
+fn blank() -> Timeline {
+    Timeline {
+        seq: 0,
+        trace_id: TraceId(0),
+        span_id: SpanId(0),
+        parent_span_id: None,
+        sampled: false,
+        route: Arc::default(),
+        flow: None,
+        config_version: 0,
+        start_unix_ns: 0,
+        latency_ns: 0,
+        outcome: Outcome::Ok,
+        status: 0,
+        error: None,
+        weight: 1.0,
+        kept: Vec::new(),
+        lost_events: 0,
+        nodes: Vec::new(),
     }
 }
 

@@ -1,6 +1,14 @@
 //! Numbers and texts as bytes: varints of seven bits a byte, signed ones folded, and a reader that never runs past the end.
 
-use super::reading::UnpackError;
+/// Why bytes are no packed timeline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {at} of the packed timeline: {what}")]
+pub struct UnpackError {
+    /// Where, counted from 0.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
 
 /// Writes a number in as few bytes as it needs: seven bits each, the lowest first.
 #[inline]

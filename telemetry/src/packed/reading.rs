@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bytes::{Input, unfold};
+use super::bytes::{Input, UnpackError, unfold};
 use super::form::{
     Expected, KEPT, KEPT_LIST, KINDS, NO_SPAN, PARTS_MAX, RULES, VERSION, blank, end, expected_name, head, name,
     node as of_node, span, state as of_state, value,
@@ -10,16 +10,6 @@ use super::form::{
 use crate::event::{Cause, NodeId, Outcome};
 use crate::id::{SpanId, TraceId, beside};
 use crate::timeline::{Node, State, Timeline, Value};
-
-/// Why bytes are no packed timeline.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("byte {at} of the packed timeline: {what}")]
-pub struct UnpackError {
-    /// Where, counted from 0.
-    pub at: usize,
-    /// What is wrong there.
-    pub what: &'static str,
-}
 
 /// Unpacks a timeline. `words` are those of the dictionary that it was packed with, or more.
 ///
