@@ -12,7 +12,25 @@ pub struct UnpackError {
 
 /// Writes a number in as few bytes as it needs: seven bits each, the lowest first.
 #[inline]
-pub(super) fn put(out: &mut Vec<u8>, mut n: u64) {
+pub(super) fn put(out: &mut Vec<u8>, n: u64) {
+    if n < 0x80 {
+        out.push(n as u8);
+    } else if n < 1 << 28 {
+        // Most times are here: four bytes at once, and the spare ones taken back, instead of one by one.
+        let n = n as u32;
+        let bits = (n & 0x7f) | (n << 1 & 0x7f00) | (n << 2 & 0x7f_0000) | (n << 3 & 0x7f00_0000);
+        let bytes = 2 + usize::from(n >= 1 << 14) + usize::from(n >= 1 << 21);
+        let more = 0x0080_8080 & ((1 << (8 * (bytes - 1))) - 1);
+        let end = out.len() + bytes;
+        out.extend_from_slice(&(bits | more).to_le_bytes());
+        out.truncate(end);
+    } else {
+        put_long(out, n);
+    }
+}
+
+#[inline(never)]
+fn put_long(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;

@@ -8,7 +8,7 @@ use super::form::{
     node as of_node, span, state as of_state, value,
 };
 use crate::event::{Cause, NodeId, Outcome};
-use crate::id::{SpanId, TraceId, beside};
+use crate::id::{SpanId, TraceId, seed_of, span_id};
 use crate::timeline::{Node, State, Timeline, Value};
 
 /// Unpacks a timeline. `words` are those of the dictionary that it was packed with, or more.
@@ -19,8 +19,7 @@ use crate::timeline::{Node, State, Timeline, Value};
 /// # Errors
 /// The first thing that is wrong.
 pub fn unpack(bytes: &[u8], words: &[Arc<str>]) -> Result<Timeline, UnpackError> {
-    let mut unpacking =
-        Unpacking { input: Input::new(bytes), words, expected: Expected::default(), root: NO_SPAN, parts: 0 };
+    let mut unpacking = Unpacking { input: Input::new(bytes), words, expected: Expected::default(), seed: 0, parts: 0 };
     let timeline = unpacking.timeline()?;
     match unpacking.input.left() {
         0 => Ok(timeline),
@@ -32,7 +31,8 @@ struct Unpacking<'a> {
     input: Input<'a>,
     words: &'a [Arc<str>],
     expected: Expected,
-    root: SpanId,
+    /// What the request's span was made of, and so those of its nodes.
+    seed: u64,
     parts: usize,
 }
 
@@ -46,7 +46,7 @@ impl Unpacking<'_> {
         let seq = self.input.number()?;
         let trace_id = TraceId(u128::from_le_bytes(self.input.fixed()?));
         let span_id = SpanId(u64::from_le_bytes(self.input.fixed()?));
-        self.root = span_id;
+        self.seed = seed_of(span_id);
         let parent_span_id =
             if is(head::PARENT) { Some(SpanId(u64::from_le_bytes(self.input.fixed()?))) } else { None };
         let route = self.name()?;
@@ -188,7 +188,7 @@ impl Unpacking<'_> {
             expected
         };
         self.expected.ordinal = ordinal.ok_or_else(|| self.input.wrong("no such span"))?;
-        Ok(beside(self.root, self.expected.ordinal))
+        Ok(span_id(self.seed, self.expected.ordinal))
     }
 
     fn state(&mut self, place: u16, at: u64, node: &Arc<str>) -> Result<State, UnpackError> {
