@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::bytes::{Input, UnpackError, unfold};
 use super::form::{
-    Expected, KEPT, KEPT_LIST, KINDS, NO_SPAN, PARTS_MAX, RULES, VERSION, blank, end, expected_name, head, name,
-    node as of_node, span, state as of_state, value,
+    Expected, KEPT, KEPT_LIST, KINDS, NO_SPAN, NODES_MAX, PARTS_MAX, RULES, VERSION, blank, end, expected_name, head,
+    name, node as of_node, span, state as of_state, value,
 };
 use crate::event::{Cause, NodeId, Outcome};
 use crate::id::{SpanId, TraceId, seed_of, span_id};
@@ -67,10 +67,14 @@ impl Unpacking<'_> {
         let lost_events = if is(head::LOST) { self.number_of("a count is too large")? } else { 0 };
         // Four bytes are the fewest that a node takes.
         let count = self.count(4)?;
+        if count > NODES_MAX {
+            return Err(self.input.wrong("it has more nodes than there are numbers for"));
+        }
         let mut nodes = Vec::with_capacity(count);
-        for place in 0..count {
-            let place =
-                u16::try_from(place).map_err(|_| self.input.wrong("it has more nodes than numbers for them"))?;
+        for place in 0..=u16::MAX {
+            if nodes.len() == count {
+                break;
+            }
             nodes.push(self.node(place)?);
         }
         let (latency_ns, (outcome, status, error)) = match (own_end, nodes.first()) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::bytes::{fold, put, put_difference, put_text};
 use super::dictionary::Dictionary;
 use super::form::{
-    Expected, KEPT, KEPT_LIST, NO_SPAN, PARTS_MAX, VERSION, end, expected_name, head, name, node as of_node, span,
-    state as of_state, value,
+    Expected, KEPT, KEPT_LIST, NO_SPAN, NODES_MAX, PARTS_MAX, VERSION, end, expected_name, head, name, node as of_node,
+    span, state as of_state, value,
 };
 use crate::event::{NodeId, Outcome};
 use crate::id::{SpanId, ordinal_of, seed_of, span_id};
@@ -24,7 +24,8 @@ pub fn pack(timeline: &Timeline, dictionary: &mut Dictionary, out: &mut Vec<u8>)
 /// Whether a timeline has no more parts than are read.
 pub(crate) fn fits(timeline: &Timeline) -> bool {
     let parts = |node: &Node| node.states.len() + node.attrs.len();
-    timeline.nodes.len() + timeline.nodes.iter().map(parts).sum::<usize>() <= PARTS_MAX
+    timeline.nodes.len() <= NODES_MAX
+        && timeline.nodes.len() + timeline.nodes.iter().map(parts).sum::<usize>() <= PARTS_MAX
 }
 
 struct Packing<'a> {
