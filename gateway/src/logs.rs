@@ -376,7 +376,10 @@ mod tests {
             let clock = Clock::manual();
             let recorder = Recorder::for_tests(clock.clone());
             recorder.start(clock.now(), None, false).finish(clock.now(), outcome, status, Name::NONE);
-            follower.timeline(&Arc::new(recorder.timelines().remove(0)), None);
+            let timeline = Arc::new(recorder.timelines().remove(0));
+            if follower.keeps(&timeline) {
+                follower.keep(&timeline);
+            }
         };
         let (none, errors) = (page(""), page(&format!("access_log: {{ only: errors, to: '{}' }}", file.display())));
         logging.follow(&none, None, &rules).unwrap();

@@ -1,10 +1,12 @@
 //! From a logbook's flat records to a [`Timeline`]: nodes with states that tile their lives.
 
 mod words;
+mod blank;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::assemble::blank::blank_node;
 use crate::assemble::words::Words;
 use crate::clock::{Clock, Ticks};
 use crate::event::{Cause, Event, NodeId, NodeKind, Outcome, RawValue};
@@ -13,6 +15,8 @@ use crate::logbook::{Logbook, SAMPLED};
 use crate::names::{Name, Names};
 use crate::redact::{Redaction, Redactor};
 use crate::timeline::{Node, State, Timeline, Value};
+
+pub(crate) use blank::blank;
 
 /// Reads logbooks. What one timeline needed in memory serves the next: on a gateway whose requests look alike nothing is
 /// allocated but for texts that differ.
@@ -81,13 +85,13 @@ impl Assembler {
 
     /// Reads one finished logbook. None when it holds no request (which a recorder never hands over).
     pub(crate) fn timeline(&mut self, book: &Logbook) -> Option<Timeline> {
-        let mut timeline = Timeline::blank();
+        let mut timeline = blank();
         self.fill(book, None, &mut timeline).then_some(timeline)
     }
 
     /// Reads a logbook that is still written to, as if its request ended well at `now`.
     pub(crate) fn so_far(&mut self, book: &Logbook, now: Ticks) -> Option<Timeline> {
-        let mut timeline = Timeline::blank();
+        let mut timeline = blank();
         self.fill(book, Some(now), &mut timeline).then_some(timeline)
     }
 
@@ -234,7 +238,7 @@ impl Assembler {
         let after = after.and_then(|id| self.place(id)).map(|place| NodeId(place as u16));
         self.drafts.push(Draft::default());
         if nodes.len() <= place {
-            nodes.push(self.spare.pop().unwrap_or_else(empty));
+            nodes.push(self.spare.pop().unwrap_or_else(blank_node));
         }
         let node = &mut nodes[place];
         node.id = NodeId(place as u16);
@@ -364,26 +368,6 @@ struct Entered {
     name: Name,
     woken_by: Option<NodeId>,
     worker: Option<u16>,
-}
-
-fn empty() -> Node {
-    Node {
-        id: NodeId::ROOT,
-        span_id: SpanId(0),
-        parent: None,
-        after: None,
-        name: Arc::from(""),
-        kind: NodeKind::Request,
-        attempt: 1,
-        occurrence: 1,
-        start_ns: 0,
-        end_ns: 0,
-        outcome: Outcome::Cancelled,
-        status: 0,
-        error: None,
-        states: Vec::new(),
-        attrs: Vec::new(),
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Per timeline, in this order: number, promotion, metrics, sampling, export, observers, store. Requests never wait for
 //! it: they leave their logbook in the recorder's ring, which drops the oldest when the collector is too slow.
 
+mod observer;
 mod pace;
 mod lent;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::assemble::Assembler;
+use crate::assemble::{Assembler, blank};
 use crate::collector::lent::Lent;
 use crate::collector::pace::Pace;
 use crate::exemplars::{RetentionSettings, Store};
@@ -24,9 +25,10 @@ use crate::metrics::Metrics;
 use crate::promote::{History, PromotionSettings, promote};
 use crate::recorder::{Recorder, RecorderCounters};
 use crate::sampling::{Reason, SamplingSettings, SlowHistory};
-use crate::slo::Slos;
 use crate::span::SpanSettings;
 use crate::timeline::Timeline;
+
+pub use observer::Observer;
 
 /// How the collector works.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,36 +57,6 @@ pub struct Rules {
     pub sampling: SamplingSettings,
     /// What spans carry.
     pub spans: SpanSettings,
-}
-
-/// Someone who wants to see each timeline as it is collected: an access log, a recording.
-///
-/// Runs on the collector's thread, so it must not block; what it costs delays everything after it.
-pub trait Observer: Send {
-    /// Sees one timeline. `exported` says why its spans are exported, or that they are not. The collector uses its memory
-    /// again for the next one: who wants it for longer says so in [`Observer::keeps`].
-    fn timeline(&mut self, timeline: &Timeline, exported: Option<Reason>);
-
-    /// Whether it wants this timeline, which it has seen just now, for itself. That costs the collector the memory of
-    /// another one.
-    fn keeps(&self, timeline: &Timeline) -> bool {
-        let _ = timeline;
-        false
-    }
-
-    /// Takes a timeline that somebody keeps: this observer, or maybe another one alone.
-    fn keep(&mut self, timeline: &Arc<Timeline>) {
-        let _ = timeline;
-    }
-
-    /// All that had finished was seen: a moment to write buffers out.
-    fn pause(&mut self) {}
-}
-
-impl Observer for Arc<Slos> {
-    fn timeline(&mut self, timeline: &Timeline, _: Option<Reason>) {
-        self.observe(timeline);
-    }
 }
 
 /// The collector of one gateway.
@@ -159,12 +131,8 @@ impl Collector {
             slow: SlowHistory::default(),
             seq: 0,
         };
-        let mut desk = Desk {
-            assembler: recorder.assembler(),
-            timeline: Timeline::blank(),
-            lent: Lent::default(),
-            taken: Vec::new(),
-        };
+        let mut desk =
+            Desk { assembler: recorder.assembler(), timeline: blank(), lent: Lent::default(), taken: Vec::new() };
         let pace = Pace::new(settings.interval);
         let thread =
             thread::Builder::new().name("zerver-collector".into()).spawn(move || worker.run(&mut desk, pace))?;
@@ -308,7 +276,7 @@ impl Worker {
                 let kept = lent.give(timeline);
                 self.observers.iter_mut().for_each(|observer| observer.keep(&kept));
             } else if timeline.nodes.len() > LARGE {
-                *timeline = Timeline::blank();
+                *timeline = blank();
             }
         });
         let found = self.seq - before;

@@ -236,12 +236,12 @@ const STRIDE: u64 = 0xd6e8_feb8_6659_fd93;
 /// The number that the span `of` was made with, when it is of the request whose own span, number 0, is `root`.
 pub(crate) fn ordinal_of(root: SpanId, of: SpanId) -> Option<u16> {
     let steps = unmix(of.0).wrapping_sub(unmix(root.0)).wrapping_mul(inverse(STRIDE));
-    u16::try_from(steps).ok().filter(|ordinal| beside(root, *ordinal) == of)
+    u16::try_from(steps).ok().filter(|ordinal| span_id(seed_of(root), *ordinal) == of)
 }
 
-/// Span number `ordinal` of the request whose own span, number 0, is `root`.
-pub(crate) fn beside(root: SpanId, ordinal: u16) -> SpanId {
-    span_id(unmix(root.0), ordinal)
+/// The seed of the request whose own span, number 0, is `root`: that of [`span_id`].
+pub(crate) fn seed_of(root: SpanId) -> u64 {
+    unmix(root.0)
 }
 
 /// SplitMix64's finaliser: a bijection that spreads consecutive numbers over all 64 bits.
@@ -361,9 +361,9 @@ mod tests {
             let root = span_id(seed, 0);
             prop_assert_eq!(unmix(mix(seed)), seed);
             prop_assert_eq!(ordinal_of(root, span_id(seed, ordinal)), Some(ordinal));
-            prop_assert_eq!(beside(root, ordinal), span_id(seed, ordinal));
+            prop_assert_eq!(span_id(seed_of(root), ordinal), span_id(seed, ordinal));
             // What is said to follow does; zero never does.
-            prop_assert!(ordinal_of(root, SpanId(other)).is_none_or(|n| beside(root, n) == SpanId(other)));
+            prop_assert!(ordinal_of(root, SpanId(other)).is_none_or(|n| span_id(seed_of(root), n) == SpanId(other)));
             prop_assert_eq!(ordinal_of(root, SpanId(0)), None);
         }
     }

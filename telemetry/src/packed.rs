@@ -15,9 +15,10 @@ mod writing;
 mod reading;
 mod words;
 
+pub use bytes::UnpackError;
 pub use dictionary::Dictionary;
 pub use form::{PARTS_MAX, VERSION};
-pub use reading::{UnpackError, unpack};
+pub use reading::unpack;
 pub(crate) use words::{read_words, write_words};
 pub(crate) use writing::fits;
 pub use writing::pack;

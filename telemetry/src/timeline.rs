@@ -275,29 +275,6 @@ impl Node {
 }
 
 impl Timeline {
-    /// One that holds nothing yet, to be filled.
-    pub(crate) fn blank() -> Self {
-        Self {
-            seq: 0,
-            trace_id: TraceId(0),
-            span_id: SpanId(0),
-            parent_span_id: None,
-            sampled: false,
-            route: Arc::default(),
-            flow: None,
-            config_version: 0,
-            start_unix_ns: 0,
-            latency_ns: 0,
-            outcome: Outcome::Ok,
-            status: 0,
-            error: None,
-            weight: 1.0,
-            kept: Vec::new(),
-            lost_events: 0,
-            nodes: Vec::new(),
-        }
-    }
-
     /// The node that is the request itself.
     ///
     /// # Panics

@@ -86,7 +86,11 @@ impl Pages {
                 content_type: prometheus::OPENMETRICS_CONTENT_TYPE,
                 body: prometheus::openmetrics(&self.live.metrics.snapshot()).into(),
             },
-            (&Method::GET | &Method::HEAD, path) => self.page(path, &query),
+            (&Method::GET | &Method::HEAD, path) => match (path, of_flow(path)) {
+                ("/compare", _) => self.compare(&query).await,
+                (_, Some(slug)) => self.latencies(slug).await,
+                _ => self.page(path, &query),
+            },
             _ => error(StatusCode::METHOD_NOT_ALLOWED, "admin pages are read with GET; GET / lists those that are not"),
         }
     }
@@ -123,7 +127,6 @@ impl Pages {
                 body: prometheus::text(&live.metrics.snapshot()).into(),
             },
             "/timelines" => self.timelines(query),
-            "/compare" => self.compare(query),
             "/in-flight" => json(&live.recorder.running()),
             "/upstreams" => json(&live.plan().upstreams.values().map(|up| up.state()).collect::<Vec<_>>()),
             "/limits" => {
@@ -139,10 +142,9 @@ impl Pages {
                 json(&plan.flows.values().map(|flow| flow.flow().graph().to_json()).collect::<Vec<_>>())
             }
             "/config" => json(&live.plan().document),
-            path => match (path.strip_prefix("/timelines/"), of_flow(path)) {
-                (Some(trace), _) => self.timeline(trace),
-                (None, Some(slug)) => self.latencies(slug),
-                (None, None) => error(StatusCode::NOT_FOUND, "no such page; GET / lists them"),
+            path => match path.strip_prefix("/timelines/") {
+                Some(trace) => self.timeline(trace),
+                None => error(StatusCode::NOT_FOUND, "no such page; GET / lists them"),
             },
         }
     }
@@ -199,7 +201,7 @@ impl Pages {
         json(&json!({ "v": FORMAT_VERSION, "timelines": found }))
     }
 
-    fn compare(&self, query: &Query<'_>) -> Reply {
+    async fn compare(&self, query: &Query<'_>) -> Reply {
         let route = query.text("route");
         let cohorts = match (query.text("a"), query.text("b")) {
             (None, None) => Cohorts::SlowVersusFast,
@@ -213,18 +215,22 @@ impl Pages {
                 }
             },
         };
-        let store = &self.live.store;
-        let kept = route.as_deref().map_or_else(|| store.snapshot(), |route| store.by_route(route));
-        json(&explain::compare(&kept, route.as_deref(), &cohorts))
+        let store = Arc::clone(&self.live.store);
+        aside(move || {
+            let kept = route.as_deref().map_or_else(|| store.snapshot(), |route| store.by_route(route));
+            json(&explain::compare(&kept, route.as_deref(), &cohorts))
+        })
+        .await
     }
 
-    fn latencies(&self, slug: &str) -> Reply {
+    async fn latencies(&self, slug: &str) -> Reply {
         let plan = self.live.plan();
         let Some(flow) = plan.flows.get(slug) else {
             let known = suggestion(slug, plan.flows.keys().map(String::as_str));
             return error(StatusCode::NOT_FOUND, &format!("no flow is named `{slug}`: {known}"));
         };
-        json(&latencies::measure(slug, flow.flow().version(), &self.live.store.snapshot()))
+        let (slug, version, store) = (slug.to_owned(), flow.flow().version(), Arc::clone(&self.live.store));
+        aside(move || json(&latencies::measure(&slug, version, &store.snapshot()))).await
     }
 
     async fn reload(&self) -> Reply {
@@ -240,6 +246,12 @@ impl Pages {
             },
         }
     }
+}
+
+/// Makes an answer that takes a while beside the threads that serve requests: unpacking all that is kept, and comparing it.
+async fn aside(make: impl FnOnce() -> Reply + Send + 'static) -> Reply {
+    let made = tokio::task::spawn_blocking(make).await;
+    made.unwrap_or_else(|_| error(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be made; the log says why"))
 }
 
 /// The flow whose latencies a path asks for.

@@ -203,7 +203,7 @@ fn nothing_of_one_request_is_left_in_the_timeline_of_the_next() {
     for n in (0..40).chain((0..40).rev()) {
         varied(&recorder, &clock, n);
     }
-    let (mut again, mut reused) = (recorder.assembler(), Timeline::blank());
+    let (mut again, mut reused) = (recorder.assembler(), blank());
     let mut seen = 0;
     recorder.drain(&mut Vec::new(), |book| {
         assert!(again.read(book, &mut reused));

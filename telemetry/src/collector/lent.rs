@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::assemble::blank;
 use crate::timeline::Timeline;
 
 /// Timelines that were given away and are waited for.
@@ -17,7 +18,7 @@ impl Lent {
     /// holds it any more.
     pub(super) fn give(&mut self, timeline: &mut Timeline) -> Arc<Timeline> {
         let back = if self.0.len() < LENT { None } else { self.0.pop_front() };
-        let next = back.and_then(Arc::into_inner).unwrap_or_else(Timeline::blank);
+        let next = back.and_then(Arc::into_inner).unwrap_or_else(blank);
         let given = Arc::new(std::mem::replace(timeline, next));
         self.0.push_back(Arc::clone(&given));
         given
@@ -30,7 +31,7 @@ mod tests {
 
     #[test]
     fn what_is_given_stays_as_it_is_and_its_memory_comes_again() {
-        let (mut lent, mut timeline) = (Lent::default(), Timeline::blank());
+        let (mut lent, mut timeline) = (Lent::default(), blank());
         let mut give = |timeline: &mut Timeline, seq| {
             timeline.nodes.clear();
             timeline.nodes.push(crate::timeline::sample().nodes.remove(0));

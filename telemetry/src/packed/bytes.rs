@@ -1,10 +1,36 @@
 //! Numbers and texts as bytes: varints of seven bits a byte, signed ones folded, and a reader that never runs past the end.
 
-use super::reading::UnpackError;
+/// Why bytes are no packed timeline.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {at} of the packed timeline: {what}")]
+pub struct UnpackError {
+    /// Where, counted from 0.
+    pub at: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
 
 /// Writes a number in as few bytes as it needs: seven bits each, the lowest first.
 #[inline]
-pub(super) fn put(out: &mut Vec<u8>, mut n: u64) {
+pub(super) fn put(out: &mut Vec<u8>, n: u64) {
+    if n < 0x80 {
+        out.push(n as u8);
+    } else if n < 1 << 28 {
+        // Most times are here: four bytes at once, and the spare ones taken back, instead of one by one.
+        let n = n as u32;
+        let bits = (n & 0x7f) | (n << 1 & 0x7f00) | (n << 2 & 0x7f_0000) | (n << 3 & 0x7f00_0000);
+        let bytes = 2 + usize::from(n >= 1 << 14) + usize::from(n >= 1 << 21);
+        let more = 0x0080_8080 & ((1 << (8 * (bytes - 1))) - 1);
+        let end = out.len() + bytes;
+        out.extend_from_slice(&(bits | more).to_le_bytes());
+        out.truncate(end);
+    } else {
+        put_long(out, n);
+    }
+}
+
+#[inline(never)]
+fn put_long(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;

@@ -102,8 +102,10 @@ impl Dictionary {
 
     /// The number of an attribute's text, where it is a word.
     pub(super) fn text(&mut self, text: &Arc<str>) -> Option<u32> {
-        if self.by_address.contains_key(&address(text)) {
-            return self.name(text);
+        match self.by_address.get(&address(text)) {
+            Some(Known { number: Some(number), .. }) => return Some(*number),
+            Some(Known { number: None, .. }) => return self.name(text),
+            None => {}
         }
         let repeats = self.repeats.as_mut()?;
         if let Some(number) = self.by_text.get(text) {

@@ -9,9 +9,12 @@ use crate::timeline::{Kept, Node, PromotedBy};
 /// The version of the packed form: its first byte.
 pub const VERSION: u8 = 1;
 
-/// The most nodes, states and attributes, all together, of a timeline that is read: some 20 MiB of memory. A logbook holds a
+/// The most nodes, states and attributes, all together, of a timeline that is read: some 30 MiB of memory. A logbook holds a
 /// hundredth of it.
 pub const PARTS_MAX: usize = 1 << 18;
+
+/// The most nodes: as many as there are numbers for.
+pub(super) const NODES_MAX: usize = 1 << 16;
 
 // Flags stand in a varint with the rare ones on top, so that a byte holds them mostly.
 

@@ -2,24 +2,14 @@
 
 use std::sync::Arc;
 
-use super::bytes::{Input, unfold};
+use super::bytes::{Input, UnpackError, unfold};
 use super::form::{
-    Expected, KEPT, KEPT_LIST, KINDS, NO_SPAN, PARTS_MAX, RULES, VERSION, blank, end, expected_name, head, name,
-    node as of_node, span, state as of_state, value,
+    Expected, KEPT, KEPT_LIST, KINDS, NO_SPAN, NODES_MAX, PARTS_MAX, RULES, VERSION, blank, end, expected_name, head,
+    name, node as of_node, span, state as of_state, value,
 };
 use crate::event::{Cause, NodeId, Outcome};
-use crate::id::{SpanId, TraceId, beside};
+use crate::id::{SpanId, TraceId, seed_of, span_id};
 use crate::timeline::{Node, State, Timeline, Value};
-
-/// Why bytes are no packed timeline.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("byte {at} of the packed timeline: {what}")]
-pub struct UnpackError {
-    /// Where, counted from 0.
-    pub at: usize,
-    /// What is wrong there.
-    pub what: &'static str,
-}
 
 /// Unpacks a timeline. `words` are those of the dictionary that it was packed with, or more.
 ///
@@ -29,8 +19,7 @@ pub struct UnpackError {
 /// # Errors
 /// The first thing that is wrong.
 pub fn unpack(bytes: &[u8], words: &[Arc<str>]) -> Result<Timeline, UnpackError> {
-    let mut unpacking =
-        Unpacking { input: Input::new(bytes), words, expected: Expected::default(), root: NO_SPAN, parts: 0 };
+    let mut unpacking = Unpacking { input: Input::new(bytes), words, expected: Expected::default(), seed: 0, parts: 0 };
     let timeline = unpacking.timeline()?;
     match unpacking.input.left() {
         0 => Ok(timeline),
@@ -42,7 +31,8 @@ struct Unpacking<'a> {
     input: Input<'a>,
     words: &'a [Arc<str>],
     expected: Expected,
-    root: SpanId,
+    /// What the request's span was made of, and so those of its nodes.
+    seed: u64,
     parts: usize,
 }
 
@@ -56,7 +46,7 @@ impl Unpacking<'_> {
         let seq = self.input.number()?;
         let trace_id = TraceId(u128::from_le_bytes(self.input.fixed()?));
         let span_id = SpanId(u64::from_le_bytes(self.input.fixed()?));
-        self.root = span_id;
+        self.seed = seed_of(span_id);
         let parent_span_id =
             if is(head::PARENT) { Some(SpanId(u64::from_le_bytes(self.input.fixed()?))) } else { None };
         let route = self.name()?;
@@ -77,10 +67,14 @@ impl Unpacking<'_> {
         let lost_events = if is(head::LOST) { self.number_of("a count is too large")? } else { 0 };
         // Four bytes are the fewest that a node takes.
         let count = self.count(4)?;
+        if count > NODES_MAX {
+            return Err(self.input.wrong("it has more nodes than there are numbers for"));
+        }
         let mut nodes = Vec::with_capacity(count);
-        for place in 0..count {
-            let place =
-                u16::try_from(place).map_err(|_| self.input.wrong("it has more nodes than numbers for them"))?;
+        for place in 0..=u16::MAX {
+            if nodes.len() == count {
+                break;
+            }
             nodes.push(self.node(place)?);
         }
         let (latency_ns, (outcome, status, error)) = match (own_end, nodes.first()) {
@@ -198,7 +192,7 @@ impl Unpacking<'_> {
             expected
         };
         self.expected.ordinal = ordinal.ok_or_else(|| self.input.wrong("no such span"))?;
-        Ok(beside(self.root, self.expected.ordinal))
+        Ok(span_id(self.seed, self.expected.ordinal))
     }
 
     fn state(&mut self, place: u16, at: u64, node: &Arc<str>) -> Result<State, UnpackError> {

@@ -146,6 +146,16 @@ fn memory_is_taken_for_what_there_is() {
     let bytes = packed(&timeline, &mut dictionary);
     let error = unpack(&bytes, &dictionary.words()).expect_err("there are too many");
     assert_eq!(error.what, "it has too many nodes, states and attributes");
+    timeline.nodes[0].states.clear();
+    timeline.nodes[0].attrs.clear();
+    timeline.nodes = vec![timeline.nodes.remove(0); form::NODES_MAX + 1];
+    assert!(!fits(&timeline));
+    let bytes = packed(&timeline, &mut dictionary);
+    let error = unpack(&bytes, &dictionary.words()).expect_err("there are too many");
+    assert_eq!(error.what, "it has more nodes than there are numbers for");
+    timeline.nodes.pop();
+    let bytes = packed(&timeline, &mut dictionary);
+    assert_eq!(unpack(&bytes, &dictionary.words()).expect("that many are read").nodes.len(), form::NODES_MAX);
 }
 
 fn text() -> impl Strategy<Value = Arc<str>> {

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::bytes::{Input, put, put_text};
+use super::bytes::{Input, UnpackError, put, put_text};
 use super::dictionary::Dictionary;
-use super::reading::UnpackError;
 
 /// Writes the words from the `first`-th on behind what `out` holds: the number of the first, then each.
 pub(crate) fn write_words(words: &[Arc<str>], first: usize, out: &mut Vec<u8>) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::bytes::{fold, put, put_difference, put_text};
 use super::dictionary::Dictionary;
 use super::form::{
-    Expected, KEPT, KEPT_LIST, NO_SPAN, PARTS_MAX, VERSION, end, expected_name, head, name, node as of_node, span,
-    state as of_state, value,
+    Expected, KEPT, KEPT_LIST, NO_SPAN, NODES_MAX, PARTS_MAX, VERSION, end, expected_name, head, name, node as of_node,
+    span, state as of_state, value,
 };
 use crate::event::{NodeId, Outcome};
-use crate::id::{SpanId, beside, ordinal_of};
+use crate::id::{SpanId, ordinal_of, seed_of, span_id};
 use crate::timeline::{Node, PromotedBy, State, Timeline, Value};
 
 /// Packs `timeline` behind what `out` holds. New names are entered into `dictionary`; [`unpack`](super::unpack) needs its
@@ -17,21 +17,24 @@ use crate::timeline::{Node, PromotedBy, State, Timeline, Value};
 ///
 /// Takes about 1 µs for a request of ten nodes, and allocates only to enlarge `out` or to enter a name.
 pub fn pack(timeline: &Timeline, dictionary: &mut Dictionary, out: &mut Vec<u8>) {
-    Packing { out, dictionary, expected: Expected::default(), root: timeline.span_id }.timeline(timeline);
+    Packing { out, dictionary, expected: Expected::default(), root: timeline.span_id, seed: seed_of(timeline.span_id) }
+        .timeline(timeline);
 }
 
 /// Whether a timeline has no more parts than are read.
 pub(crate) fn fits(timeline: &Timeline) -> bool {
     let parts = |node: &Node| node.states.len() + node.attrs.len();
-    timeline.nodes.len() + timeline.nodes.iter().map(parts).sum::<usize>() <= PARTS_MAX
+    timeline.nodes.len() <= NODES_MAX
+        && timeline.nodes.len() + timeline.nodes.iter().map(parts).sum::<usize>() <= PARTS_MAX
 }
 
 struct Packing<'a> {
     out: &'a mut Vec<u8>,
     dictionary: &'a mut Dictionary,
     expected: Expected,
-    /// The request's span, from which those of its nodes follow.
+    /// The request's span, from which those of its nodes follow, and what it was made of.
     root: SpanId,
+    seed: u64,
 }
 
 impl Packing<'_> {
@@ -103,7 +106,7 @@ impl Packing<'_> {
         let kind = node.kind as usize;
         let first_ordinal = place == 0;
         let expected_ordinal = if first_ordinal { Some(0) } else { self.expected.ordinal.checked_add(1) };
-        let span_follows = expected_ordinal.is_some_and(|ordinal| beside(self.root, ordinal) == node.span_id);
+        let span_follows = expected_ordinal.is_some_and(|ordinal| span_id(self.seed, ordinal) == node.span_id);
         let plain_end = node.outcome == Outcome::Ok && node.status == 0 && node.error.is_none();
         let last_ns = node.states.last().map_or(node.start_ns, |state| state.to_ns);
         let flag = |yes: bool, flag: u64| if yes { flag } else { 0 };
