@@ -102,7 +102,8 @@ async fn metrics_arrive_under_the_names_of_the_conventions() {
         }
         // Attributes belong to no metric, so each says itself whose it is.
         let text = rotel.text();
-        let requests = text.split("Metric #").find(|one| one.contains("-> Name: zerver.requests\n")).unwrap_or_default();
+        let requests =
+            text.split("Metric #").find(|one| one.contains("-> Name: zerver.requests\n")).unwrap_or_default();
         for line in ["-> zerver.outcome: Str(ok)", "-> http.response.status_code: Int(200)"] {
             assert!(requests.lines().any(|l| l.trim() == line), "no line `{line}` over {protocol} in\n{requests}");
         }
