@@ -12,7 +12,7 @@ use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::{Cause, NodeId, Outcome};
 use zerver_telemetry::id::TraceContext;
 use zerver_telemetry::names::Name;
-use zerver_telemetry::propagation::{Brought, Carried, Propagators, baggage};
+use zerver_telemetry::propagation::{Brought, Carried, Propagators, baggage, tracestate};
 use zerver_telemetry::recorder::{Log, Recorder, Recording};
 use zerver_telemetry::sampling;
 
@@ -27,8 +27,10 @@ pub struct Exchange {
     /// The request's identity: the client's, when it sent a sound one, else the trace's.
     pub request_id: String,
     is_named: bool,
-    /// A caller decided whether its trace is sampled.
-    is_called: bool,
+    /// Of a trace that begins here: the share it was drawn with, and what goes on with its calls, until its route has its say.
+    begins: Option<(f64, Carried)>,
+    /// What goes on with its calls is final, and noted.
+    is_settled: bool,
     /// Where the client is.
     pub client: SocketAddr,
     /// When the request began.
@@ -76,9 +78,12 @@ impl Exchange {
                 recording.attr_int(NodeId::ROOT, recording.name(what), lost.into());
             }
         }
-        if carried != Carried::default() {
-            recording.carry(carried);
-        }
+        let begins = if is_called {
+            carry(&recording, carried);
+            None
+        } else {
+            Some((sample, carried))
+        };
         probe.attach((*recording).clone());
         let given = headers.get(crate::reply::REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| sound(id));
         if let Some(id) = given {
@@ -87,7 +92,8 @@ impl Exchange {
         let request_id = given.map_or_else(|| recording.trace_id().to_string(), str::to_owned);
         Self {
             is_named: given.is_some(),
-            is_called,
+            begins,
+            is_settled: false,
             recording: Some(recording),
             probe,
             request_id,
@@ -108,18 +114,34 @@ impl Exchange {
         self.recording.as_deref().expect("the recording is taken only on drop")
     }
 
-    /// Draws again, with the share of its route; a caller's decision stays. Only before the first call is made.
-    pub fn sample(&self, share: f64) {
-        if !self.is_called {
-            let log = self.log();
-            log.set_sampled(sampling::head(share, log.trace_id()));
+    /// Settles what goes on with the request's calls, before the first of them; once. A trace that begins here is drawn with
+    /// the share of its route, where it has one, and says in its `tracestate` with what chance it was sampled; what a
+    /// caller decided and noted stays. What goes out is noted under `key`.
+    pub fn settle(&mut self, share: Option<f64>, key: Name) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let begins = self.begins.take();
+        let log = self.log();
+        if let Some((own, mut carried)) = begins {
+            let share = share.unwrap_or(own);
+            let sampled = sampling::head(share, log.trace_id());
+            log.set_sampled(sampled);
+            if sampled && carried.trace {
+                let chance = sampling::threshold(share);
+                carried.tracestate = tracestate::put(&carried.tracestate, tracestate::OPENTELEMETRY, &chance);
+            }
+            carry(log, carried);
+        }
+        if let Some(carried) = log.carried().filter(|carried| !carried.tracestate.is_empty()) {
+            log.attr_text(NodeId::ROOT, key, &carried.tracestate);
         }
     }
 
     /// Notes members of the baggage, each under its attribute's name, in their first 64 characters.
     pub fn note_baggage(&self, members: &[(String, Name)]) {
         let log = self.log();
-        let Some(carried) = log.carried() else { return };
+        let Some(carried) = self.begins.as_ref().map(|(_, carried)| carried).or_else(|| log.carried()) else { return };
         for (name, key) in members {
             if let Some(value) = baggage::value(&carried.baggage, name) {
                 let end = value.char_indices().nth(64).map_or(value.len(), |(end, _)| end);
@@ -225,6 +247,13 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        // It never came to a route: nothing went out, and its own spans are counted all the same.
+        if !self.is_settled
+            && let Some(recording) = &self.recording
+        {
+            let key = recording.name(tracestate::NOTED);
+            self.settle(None, key);
+        }
         let Some(recording) = self.recording.take() else { return };
         // A request that was dropped before it ended was given up by its client.
         let ended = self.ended.unwrap_or_else(|| Ended {
@@ -234,6 +263,13 @@ impl Drop for Exchange {
         });
         let at = recording.now();
         recording.finish(at, ended.outcome, ended.status, ended.error);
+    }
+}
+
+/// Says what goes on with the request's calls, where that is more than the trace.
+fn carry(log: &Log, carried: Carried) {
+    if carried != Carried::default() {
+        log.carry(carried);
     }
 }
 
@@ -300,11 +336,49 @@ mod tests {
             for text in &parents {
                 headers.append("traceparent", text.parse().unwrap());
             }
-            let (_recorder, exchange) = open_with(&headers, Propagators::default(), sample);
-            if let Some(share) = route {
-                exchange.sample(share);
-            }
+            let (recorder, mut exchange) = open_with(&headers, Propagators::default(), sample);
+            exchange.settle(route, recorder.names().intern(tracestate::NOTED));
             assert_eq!(exchange.log().sampled(), expected, "{parents:?} {sample} {route:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_that_begins_here_says_its_chance_and_a_callers_list_stays() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let none = Propagators { trace_context: false, ..Propagators::default() };
+        for (parent, state, spoken, sample, route, expected) in [
+            (None, None, Propagators::default(), 1.0, None, Some("ot=th:0")),
+            (None, None, Propagators::default(), 0.0, Some(1.0), Some("ot=th:0")),
+            (None, None, Propagators::default(), 0.0, None, None),
+            (None, None, Propagators::default(), 1.0, Some(0.0), None),
+            // Without a trace, what is noted along one means nothing.
+            (None, Some("congo=t61,ot=th:c"), Propagators::default(), 1.0, None, Some("ot=th:0")),
+            (None, None, none, 1.0, None, None),
+            (Some(parent), Some("congo=t61,ot=th:c"), Propagators::default(), 1.0, None, Some("congo=t61,ot=th:c")),
+            (Some(parent), None, Propagators::default(), 1.0, Some(1.0), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(parent.map(|text| (HeaderName::from_static("traceparent"), text.parse().unwrap())));
+            headers.extend(state.map(|text| (HeaderName::from_static("tracestate"), text.parse().unwrap())));
+            for routed in [true, false] {
+                let (recorder, mut exchange) = open_with(&headers, spoken, sample);
+                if routed {
+                    exchange.settle(route, recorder.names().intern(tracestate::NOTED));
+                    let sent = exchange.log().carried().map(|carried| carried.tracestate.clone());
+                    assert_eq!(
+                        sent.as_deref().filter(|sent| !sent.is_empty()),
+                        expected,
+                        "{parent:?} {state:?} {sample}"
+                    );
+                } else if route.is_some() {
+                    continue;
+                }
+                exchange.answered(200);
+                drop(exchange);
+                let timeline = recorder.timelines().remove(0);
+                let noted = timeline.root().attr(tracestate::NOTED).map(ToString::to_string);
+                assert_eq!(noted.as_deref(), expected, "{parent:?} {state:?} {sample} {routed}");
+            }
         }
     }
 
@@ -317,6 +391,7 @@ mod tests {
         let (recorder, mut exchange) = open(&headers);
         let key = |name: &str| (name.to_owned(), recorder.names().intern(&format!("zerver.baggage.{name}")));
         exchange.note_baggage(&[key("tenant"), key("user"), key("absent")]);
+        exchange.settle(None, recorder.names().intern(tracestate::NOTED));
         let carried = exchange.log().carried().expect("there is baggage").clone();
         assert_eq!((carried.tracestate.as_str(), carried.baggage.len()), ("", "tenant=sh%C3%B6p,user=".len() + 80));
         exchange.answered(200);

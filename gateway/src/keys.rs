@@ -66,6 +66,8 @@ keys! {
     waiting = "zerver.waiting",
     /// What the upstream's circuit breaker does with this try: `open` or `half_open` when it refuses it, or `probe`.
     breaker = "zerver.breaker.decision",
+    /// What went out along the trace.
+    tracestate = "zerver.tracestate",
     /// The client, as what a request waits for.
     client = "client",
     /// The pause before a retry.
@@ -80,8 +82,8 @@ mod tests {
     #[test]
     fn every_key_is_in_the_registry() {
         let registry = include_str!("../../telemetry/semconv/registry.yaml");
-        // What a request waits for is a value, and the peer becomes `network.peer.*`.
-        let others = ["client", "back_off", "peer"];
+        // What a request waits for is a value, the peer becomes `network.peer.*`, and the `tracestate` has its own place.
+        let others = ["client", "back_off", "peer", "zerver.tracestate"];
         for key in KEYS.iter().filter(|key| !others.contains(key)) {
             let key = zerver_telemetry::semconv::key(&(*key).into());
             let stands = ["id: ", "ref: "].iter().any(|word| {

@@ -112,11 +112,30 @@ fn baseline(ratio: f64, trace: TraceId) -> bool {
     drawn(ratio, mix(trace.0 as u64))
 }
 
+/// How many numbers the last 56 bits can be.
+const RANGE: u64 = 1 << 56;
+
 /// Whether the last 56 bits reach the threshold that leaves `ratio` of their range.
 fn drawn(ratio: f64, random: u64) -> bool {
-    const RANGE: u64 = 1 << 56;
-    let threshold = (1.0 - ratio.clamp(0.0, 1.0)) * RANGE as f64;
-    ratio > 0.0 && random % RANGE >= threshold as u64
+    ratio > 0.0 && random % RANGE >= rejected(ratio)
+}
+
+/// How many of them a share leaves out.
+fn rejected(ratio: f64) -> u64 {
+    ((1.0 - ratio.clamp(0.0, 1.0)) * RANGE as f64) as u64
+}
+
+/// What says in a `tracestate`, as the value of its member `ot`, that a trace was sampled by [`head`] with the share `ratio`:
+/// `th:` and the threshold in 14 hexadecimal digits, zeros at the end cut, `th:0` for all.
+///
+/// Whoever counts spans can tell by it how many requests each stands for.
+#[must_use]
+pub fn threshold(ratio: f64) -> String {
+    let digits = format!("{:014x}", rejected(ratio));
+    match digits.trim_end_matches('0') {
+        "" => "th:0".to_owned(),
+        digits => format!("th:{digits}"),
+    }
 }
 
 impl SamplingSettings {
@@ -270,6 +289,26 @@ mod tests {
             }
         }
         assert!(head(1.0, TraceId(1)) && !head(0.0, TraceId(u128::MAX)) && !head(f64::NAN, TraceId(u128::MAX)));
+    }
+
+    #[test]
+    fn thresholds_are_written_as_the_specification_says() {
+        // Halves as in "TraceState: Probability Sampling", and what does not come out even, as near as the draw is.
+        for (ratio, expected) in [
+            (1.0, "th:0"),
+            (0.5, "th:8"),
+            (0.25, "th:c"),
+            (1.0 / 3.0, "th:aaaaaaaaaaaab"),
+            (0.01, "th:fd70a3d70a3d7"),
+            (0.05, "th:f333333333333"),
+            (1.0 / 65_536.0, "th:ffff"),
+        ] {
+            assert_eq!(threshold(ratio), expected, "{ratio}");
+            // What is written is what is drawn by.
+            let digits = threshold(ratio);
+            let least = u128::from_str_radix(&format!("{:0<14}", &digits[3..]), 16).expect("hexadecimal digits");
+            assert!(head(ratio, TraceId(least)) && (least == 0 || !head(ratio, TraceId(least - 1))), "{ratio}");
+        }
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(crate) use walk::walk;
 
 /// The spans of one request, its own first, for an exporter of one's own. `reason` says why they are exported.
 ///
-/// [`crate::export::otlp::Exporter`] sends the same spans, and takes a tenth of the time: it writes what goes over the wire
-/// without making these.
+/// [`crate::export::otlp::Exporter`] sends the same spans for a fraction of the time: it writes what goes over the wire without
+/// making these.
 #[must_use]
 pub fn spans(timeline: &Timeline, reason: Reason, settings: &SpanSettings) -> Vec<SpanData> {
     let mut data = data::Data::new(timeline.nodes.len() + 4);

@@ -18,6 +18,7 @@ use zerver_telemetry::id::{SpanId, TraceContext};
 use zerver_telemetry::logs::{Entry, Record, Severity, Sink};
 use zerver_telemetry::metrics::Metrics;
 use zerver_telemetry::names::Name;
+use zerver_telemetry::propagation::tracestate;
 use zerver_telemetry::recorder::{Opening, Recorder};
 use zerver_telemetry::recording::{Header, Reader, Writer};
 
@@ -35,6 +36,7 @@ fn request(recorder: &Recorder, clock: &Clock) -> [SpanId; 3] {
     rec.attr_name(NodeId::ROOT, name("http.request.method"), name("GET"));
     rec.attr_name(NodeId::ROOT, name("http.route"), name("/checkout/{cart}"));
     rec.attr_text(NodeId::ROOT, name("url.path"), "/checkout/42");
+    rec.attr_text(NodeId::ROOT, name(tracestate::NOTED), "ot=th:c,vendor=1");
     rec.attr_name(NodeId::ROOT, name("url.scheme"), name("http"));
     let opening = Opening::running(name("price"), NodeKind::Step, NodeId::ROOT);
     let step = rec.open(clock.now(), opening.in_state(Cause::Permit, name("seats")));
@@ -259,6 +261,7 @@ fn a_real_collector_reads_back_what_was_recorded() {
         has(span, &format!("Kind           : SPAN_KIND_{kind}"));
         has(span, &format!("Status code    : STATUS_CODE_{status}"));
         has(span, "Status message :");
+        has(span, "TraceState     : ot=th:c,vendor=1");
     }
     for (span, id) in [(1, &root), (2, &step), (4, &call.to_string())] {
         has(span, &format!("ID             : {id}"));

@@ -97,6 +97,9 @@ async fn the_flag_that_leaves_is_the_decision_at_the_head() {
                 let flags = goes_on.map_or_else(|| format!("{:02x}", 2 + share), str::to_owned);
                 assert!(text.starts_with("00-") && text.ends_with(&format!("-{flags}")), "{texts:?} {path}: {text}");
                 assert_eq!(context.trace_id.to_string() == trace, goes_on.is_some(), "{texts:?}: {text}");
+                // And where it is sampled, it says with what chance.
+                let chance = (goes_on.is_none() && share == 1).then_some("ot=th:0");
+                assert_eq!(one(&got, "tracestate"), chance, "{texts:?} {path}");
             }
         }
     }
@@ -137,7 +140,7 @@ async fn states_and_baggage_go_on_and_chosen_members_are_noted() {
 #[tokio::test]
 async fn what_is_malformed_or_too_much_does_not_go_on() {
     let origin = origin().await;
-    let gateway = Gateway::start(&page("", &origin)).await;
+    let gateway = Gateway::start(&page("sampling: { sample: 0 }", &origin)).await;
     let client = Client::http1();
     let parent = format!("00-{PARENT}-01");
     let many = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");

@@ -1,6 +1,7 @@
-//! `tracestate`: what tracing vendors note along a trace. Ours passes on what it gets and adds nothing.
+//! `tracestate`: what tracing vendors note along a trace. Ours passes on what it gets; to a trace that begins here it adds
+//! with what chance it was sampled.
 //!
-//! Source: W3C Trace Context, level 2, sections 3.3 and 3.5.
+//! Sources: W3C Trace Context, level 2, sections 3.3 and 3.5; OpenTelemetry specification 1.50, "TraceState handling".
 
 use super::list::{Kept, members};
 
@@ -10,6 +11,31 @@ pub const MEMBERS: usize = 32;
 pub const BYTES: usize = 512;
 /// Members longer than this are left out first.
 pub const LONG: usize = 128;
+
+/// The key of OpenTelemetry's own member.
+pub const OPENTELEMETRY: &str = "ot";
+/// The attribute of a request under which what went out is noted, for its spans.
+pub const NOTED: &str = "zerver.tracestate";
+
+/// The list with this member in front, in place of one that it has by the same key; within the bounds, so of a full list the
+/// last are left out. A member that is malformed is not put there.
+#[must_use]
+pub fn put(list: &str, key: &str, value: &str) -> String {
+    let mut with = format!("{key}={value}");
+    if !is_member(&with) {
+        return list.to_owned();
+    }
+    let others = list.split(',').filter(|member| !member.is_empty());
+    let others = others.filter(|member| member.split_once('=').is_none_or(|(other, _)| other != key));
+    for member in others.take(MEMBERS - 1) {
+        if with.len() + 1 + member.len() > BYTES {
+            break;
+        }
+        with.push(',');
+        with.push_str(member);
+    }
+    with
+}
 
 /// The list that goes on, of the fields as they came. One malformed member, or too many, and none goes on; of a list that is
 /// too long, members of more than [`LONG`] bytes go first, then those at the end, since new ones are put in front.
@@ -97,6 +123,23 @@ mod tests {
         assert_eq!((kept, lost), (short.join(","), 1));
         let more: Vec<String> = (0..10).map(|n| format!("key{n}={}", "y".repeat(55))).collect();
         assert_eq!(text(&[&more.join(",")]), (more[..8].join(","), 2));
+    }
+
+    #[test]
+    fn a_member_is_put_in_front_of_the_others_and_in_place_of_its_own() {
+        for (list, expected) in [
+            ("", "ot=th:8"),
+            ("congo=t61,rojo=0", "ot=th:8,congo=t61,rojo=0"),
+            ("congo=t61,ot=th:0;rv:1,rojo=0", "ot=th:8,congo=t61,rojo=0"),
+            ("otel=1", "ot=th:8,otel=1"),
+        ] {
+            assert_eq!(put(list, OPENTELEMETRY, "th:8"), expected);
+        }
+        assert_eq!(put("a=1", OPENTELEMETRY, "th:8,b=2"), "a=1");
+        let full: Vec<String> = (0..MEMBERS).map(|n| format!("k{n}={}", "v".repeat(11))).collect();
+        let with = put(&full.join(","), OPENTELEMETRY, "th:8");
+        assert!(with.len() <= BYTES && with.split(',').count() <= MEMBERS, "{with}");
+        assert_eq!(text(&[&with]), (with.clone(), 0));
     }
 
     proptest! {

@@ -32,8 +32,10 @@ impl Sink for Data {
     fn open(&mut self, head: &Head<'_>) {
         let flags = if head.sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
         let trace = opentelemetry::TraceId::from_bytes(head.trace_id.0.to_be_bytes());
+        // What the SDK holds to be malformed, it does not take.
+        let state = head.trace_state.parse().unwrap_or(TraceState::NONE);
         self.spans.push(SpanData {
-            span_context: SpanContext::new(trace, otel_id(head.span_id), flags, false, TraceState::NONE),
+            span_context: SpanContext::new(trace, otel_id(head.span_id), flags, false, state),
             parent_span_id: head.parent.map_or(opentelemetry::SpanId::INVALID, otel_id),
             parent_span_is_remote: head.remote,
             span_kind: head.kind.clone(),

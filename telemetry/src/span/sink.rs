@@ -30,6 +30,8 @@ pub(crate) struct Head<'a> {
     pub(crate) parent: Option<SpanId>,
     /// Whether the span above is another service's.
     pub(crate) remote: bool,
+    /// What vendors noted along the trace, as it went out with the request's calls; empty for nothing.
+    pub(crate) trace_state: &'a str,
     /// The flag of the trace.
     pub(crate) sampled: bool,
     pub(crate) kind: SpanKind,

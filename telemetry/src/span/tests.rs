@@ -191,6 +191,23 @@ fn a_proxied_call_asks_for_what_its_client_asked_for() {
 }
 
 #[test]
+fn every_span_has_what_went_out_along_the_trace_if_it_is_known_whole() {
+    let noted = |list: &str, lost: u32| {
+        let mut timeline = sample();
+        timeline.lost_events = lost;
+        timeline.nodes[0].attrs.push((crate::propagation::tracestate::NOTED.into(), Value::Text(list.into())));
+        let spans = spans(&timeline, Reason::Sampled, &SpanSettings::default());
+        assert!(spans[0].attributes.iter().all(|attribute| !attribute.key.as_str().contains("tracestate")));
+        let states: HashSet<String> = spans.iter().map(|span| span.span_context.trace_state().header()).collect();
+        states.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(noted("ot=th:c,congo=t61rcWkgMzE", 0), ["ot=th:c,congo=t61rcWkgMzE"]);
+    // Cut for want of room, or redacted.
+    assert_eq!(noted("ot=th:c,congo=t61rc", 1), [""]);
+    assert_eq!(noted("ot=th:c,congo=‹masked›", 0), [""]);
+}
+
+#[test]
 fn what_never_ran_has_no_span_and_what_failed_has() {
     let mut timeline = sample();
     timeline.nodes[1].states[0].promoted = None;

@@ -11,6 +11,7 @@ use super::settings::SpanSettings;
 use super::sink::{Digits, Head, Key, Keys, Said, Sink};
 use crate::event::{Cause, NodeId, NodeKind, Outcome, StateKind};
 use crate::id::{SpanId, span_id};
+use crate::propagation::tracestate;
 use crate::sampling::Reason;
 use crate::semconv;
 use crate::timeline::{Node, PromotedBy, State, Timeline, Value};
@@ -19,7 +20,8 @@ use crate::timeline::{Node, PromotedBy, State, Timeline, Value};
 pub(crate) fn walk<S: Sink>(timeline: &Timeline, reason: Reason, settings: &SpanSettings, sink: &mut S) -> usize {
     let root = Noted::of(timeline.root());
     let (keys, path) = (Keys::new(), Vec::new());
-    let mut walk = Walk { timeline, reason, settings, root, keys, path, sink };
+    let trace_state = trace_state(timeline);
+    let mut walk = Walk { timeline, reason, settings, root, trace_state, keys, path, sink };
     let mut spans = 0;
     // The span above each node's children: its own, or the one above it.
     let mut above: Vec<SpanId> = Vec::with_capacity(timeline.nodes.len());
@@ -53,6 +55,7 @@ struct Walk<'t, 's, S> {
     reason: Reason,
     settings: &'t SpanSettings,
     root: Noted<'t>,
+    trace_state: &'t str,
     keys: Keys<'t>,
     path: Vec<&'t str>,
     sink: &'s mut S,
@@ -91,6 +94,7 @@ impl<'t, S: Sink> Walk<'t, '_, S> {
             span_id: id,
             parent,
             remote: kind == SpanKind::Server && parent.is_some(),
+            trace_state: self.trace_state,
             sampled: self.timeline.sampled,
             kind,
             name,
@@ -165,6 +169,8 @@ impl<'t, S: Sink> Walk<'t, '_, S> {
         for (name, value) in &node.attrs {
             match (&**name, value) {
                 ("peer", _) if node.kind == NodeKind::Effect => self.peer(value),
+                // It belongs to the trace: each span has it in its own place.
+                (tracestate::NOTED, _) if node.kind == NodeKind::Request => {}
                 (semconv::HTTP_METHOD, Value::Text(method)) => self.method(method),
                 (name, value) => match name.strip_prefix("header.") {
                     // A list of one: headers may stand several times.
@@ -393,6 +399,16 @@ impl<'t, S: Sink> Walk<'t, '_, S> {
 
 /// What stands before the name of a header.
 const HEADER: &str = "http.request.header.";
+
+/// What went out with the request's calls. A list that was cut or redacted is none: its members are not what they were.
+fn trace_state(timeline: &Timeline) -> &str {
+    match timeline.root().attr(tracestate::NOTED) {
+        Some(Value::Text(list)) if timeline.lost_events == 0 && list.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
+            list
+        }
+        _ => "",
+    }
+}
 
 fn waited_for(state: &State) -> &str {
     state.name.as_deref().unwrap_or(state.cause.as_str())

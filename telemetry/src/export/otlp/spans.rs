@@ -224,6 +224,7 @@ impl Sink for Writer<'_> {
         room[2..18].copy_from_slice(&head.trace_id.0.to_be_bytes());
         room[18..20].copy_from_slice(&[0x12, 8]);
         room[20..].copy_from_slice(&head.span_id.0.to_be_bytes());
+        self.text(0x1a, [head.trace_state, "", ""]);
         if let Some(parent) = head.parent.filter(|parent| parent.0 != 0) {
             let room = self.out.room(10);
             room[..2].copy_from_slice(&[0x22, 8]);

@@ -19,6 +19,7 @@ use super::*;
 use crate::event::{Cause, NodeId, NodeKind, Outcome};
 use crate::export::otlp::message::{self, Frame};
 use crate::id::{SpanId, TraceId};
+use crate::propagation::tracestate;
 use crate::span::spans;
 use crate::timeline::{Node, PromotedBy, State, Value, sample};
 
@@ -250,29 +251,40 @@ fn node(place: u16, nodes: u16) -> impl Strategy<Value = Node> {
     )
 }
 
+/// What went out along the trace; what the SDK would not take is none of these.
+fn trace_state() -> impl Strategy<Value = Option<Arc<str>>> {
+    let sound = ["ot=th:0", "ot=th:c,congo=t61rcWkgMzE,0tenant@vendor=a b", "a*/_-=~!"];
+    let other = ["", "k=‹masked›"];
+    prop::option::of(prop::sample::select([&sound[..], &other].concat()).prop_map(Arc::from))
+}
+
 fn timeline() -> impl Strategy<Value = Timeline> {
     let nodes = (1..7_u16).prop_flat_map(|nodes| (0..nodes).map(|place| node(place, nodes)).collect::<Vec<_>>());
     let parent = prop::option::of(prop::sample::select(vec![0, 9]).prop_map(SpanId));
     let of_it = (any::<u128>(), any::<u64>(), parent, any::<bool>(), prop_oneof![Just("(none)".into()), text()]);
-    let rest = (prop::option::of(text()), any::<u64>(), any::<u32>(), prop::sample::select(vec![0, 200, 504]));
-    (nodes, of_it, rest).prop_map(|(nodes, (trace, span, parent, sampled, route), (flow, start, lost, status))| {
-        Timeline {
-            trace_id: TraceId(trace),
-            span_id: SpanId(span),
-            parent_span_id: parent,
-            sampled,
-            route,
-            flow,
-            config_version: lost / 3,
-            start_unix_ns: start,
-            outcome: nodes[0].outcome,
-            error: nodes[0].error.clone(),
-            status,
-            lost_events: lost,
-            nodes,
-            ..sample()
-        }
-    })
+    let lost = prop_oneof![Just(0), any::<u32>()];
+    let rest = (prop::option::of(text()), any::<u64>(), lost, prop::sample::select(vec![0, 200, 504]), trace_state());
+    (nodes, of_it, rest).prop_map(
+        |(mut nodes, (trace, span, parent, sampled, route), (flow, start, lost, status, state))| {
+            nodes[0].attrs.extend(state.map(|state| (tracestate::NOTED.into(), Value::Text(state))));
+            Timeline {
+                trace_id: TraceId(trace),
+                span_id: SpanId(span),
+                parent_span_id: parent,
+                sampled,
+                route,
+                flow,
+                config_version: lost / 3,
+                start_unix_ns: start,
+                outcome: nodes[0].outcome,
+                error: nodes[0].error.clone(),
+                status,
+                lost_events: lost,
+                nodes,
+                ..sample()
+            }
+        },
+    )
 }
 
 fn limits() -> impl Strategy<Value = ItemLimits> {
