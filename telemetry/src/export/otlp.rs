@@ -145,7 +145,9 @@ impl Exporter {
         if let Some(lane) = &self.lanes.spans {
             // Only collectors offer spans, and most exporters have one.
             let spans = self.lanes.encoder.lock().spans(timeline, reason, settings);
-            lane.offer(spans);
+            if spans.items > 0 {
+                lane.offer(spans);
+            }
         }
     }
 

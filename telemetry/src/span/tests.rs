@@ -208,6 +208,13 @@ fn every_span_has_what_went_out_along_the_trace_if_it_is_known_whole() {
 }
 
 #[test]
+fn a_timeline_without_nodes_has_no_spans() {
+    let mut timeline = sample();
+    timeline.nodes.clear();
+    assert!(spans(&timeline, Reason::Sampled, &SpanSettings::default()).is_empty());
+}
+
+#[test]
 fn what_never_ran_has_no_span_and_what_failed_has() {
     let mut timeline = sample();
     timeline.nodes[1].states[0].promoted = None;

@@ -16,9 +16,9 @@ use crate::sampling::Reason;
 use crate::semconv;
 use crate::timeline::{Node, PromotedBy, State, Timeline, Value};
 
-/// Tells `sink` the spans of one request, its own first; gives how many there are.
+/// Tells `sink` the spans of one request, its own first; gives how many there are: none of a timeline without nodes.
 pub(crate) fn walk<S: Sink>(timeline: &Timeline, reason: Reason, settings: &SpanSettings, sink: &mut S) -> usize {
-    let root = Noted::of(timeline.root());
+    let root = timeline.nodes.first().map(Noted::of).unwrap_or_default();
     let (keys, path) = (Keys::new(), Vec::new());
     let trace_state = trace_state(timeline);
     let mut walk = Walk { timeline, reason, settings, root, trace_state, keys, path, sink };
@@ -402,7 +402,7 @@ const HEADER: &str = "http.request.header.";
 
 /// What went out with the request's calls. A list that was cut or redacted is none: its members are not what they were.
 fn trace_state(timeline: &Timeline) -> &str {
-    match timeline.root().attr(tracestate::NOTED) {
+    match timeline.nodes.first().and_then(|root| root.attr(tracestate::NOTED)) {
         Some(Value::Text(list)) if timeline.lost_events == 0 && list.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
             list
         }

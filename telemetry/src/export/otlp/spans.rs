@@ -19,6 +19,14 @@ const KEPT: usize = 256 << 10;
 pub(crate) const SPAN: u8 = 2;
 
 // Fields of `Span`.
+const SPAN_TRACE: u8 = tag(1, Wire::Length);
+const SPAN_ID: u8 = tag(2, Wire::Length);
+const SPAN_TRACE_STATE: u8 = tag(3, Wire::Length);
+const SPAN_PARENT: u8 = tag(4, Wire::Length);
+const SPAN_NAME: u8 = tag(5, Wire::Length);
+const SPAN_KIND: u8 = tag(6, Wire::Varint);
+const SPAN_START: u8 = tag(7, Wire::Fixed64);
+const SPAN_END: u8 = tag(8, Wire::Fixed64);
 const SPAN_ATTRIBUTE: u8 = tag(9, Wire::Length);
 const SPAN_DROPPED_ATTRIBUTES: u8 = tag(10, Wire::Varint);
 const SPAN_EVENT: u8 = tag(11, Wire::Length);
@@ -31,7 +39,13 @@ const HAS_IS_REMOTE: u32 = 0x100;
 /// It is another service's.
 const IS_REMOTE: u32 = 0x200;
 
+// Fields of `Status`: its code, and the code for an error.
+const STATUS_CODE: u8 = tag(3, Wire::Varint);
+const ERROR: u8 = 2;
+
 // Fields of `Event`.
+const EVENT_TIME: u8 = tag(1, Wire::Fixed64);
+const EVENT_NAME: u8 = tag(2, Wire::Length);
 const EVENT_ATTRIBUTE: u8 = tag(3, Wire::Length);
 const EVENT_DROPPED_ATTRIBUTES: u8 = tag(4, Wire::Varint);
 
@@ -143,6 +157,8 @@ impl Writer<'_> {
     }
 
     /// A `KeyValue`, whose lengths are all known before it is written; gives the room for its value.
+    ///
+    /// Most keys are constants where they are said. Inlined there, so is all that comes of their lengths.
     #[inline(always)]
     fn key_value(&mut self, tag: u8, key: Key<'_>, value_len: usize) -> &mut [u8] {
         let key_len = key.len();
@@ -220,17 +236,17 @@ impl Sink for Writer<'_> {
         // Most take between 128 bytes and 16 KiB.
         self.span = Some(self.out.open(tag(SPAN, Wire::Length), 2));
         let room = self.out.room(28);
-        room[..2].copy_from_slice(&[0x0a, 16]);
+        room[..2].copy_from_slice(&[SPAN_TRACE, 16]);
         room[2..18].copy_from_slice(&head.trace_id.0.to_be_bytes());
-        room[18..20].copy_from_slice(&[0x12, 8]);
+        room[18..20].copy_from_slice(&[SPAN_ID, 8]);
         room[20..].copy_from_slice(&head.span_id.0.to_be_bytes());
-        self.text(0x1a, [head.trace_state, "", ""]);
+        self.text(SPAN_TRACE_STATE, [head.trace_state, "", ""]);
         if let Some(parent) = head.parent.filter(|parent| parent.0 != 0) {
             let room = self.out.room(10);
-            room[..2].copy_from_slice(&[0x22, 8]);
+            room[..2].copy_from_slice(&[SPAN_PARENT, 8]);
             room[2..].copy_from_slice(&parent.0.to_be_bytes());
         }
-        self.text(0x2a, head.name);
+        self.text(SPAN_NAME, head.name);
         let kind = match head.kind {
             SpanKind::Internal => 1,
             SpanKind::Server => 2,
@@ -238,9 +254,9 @@ impl Sink for Writer<'_> {
             SpanKind::Producer => 4,
             SpanKind::Consumer => 5,
         };
-        self.out.put([0x30, kind]);
-        self.fixed64(0x39, head.from_unix_ns);
-        self.fixed64(0x41, head.to_unix_ns);
+        self.out.put([SPAN_KIND, kind]);
+        self.fixed64(SPAN_START, head.from_unix_ns);
+        self.fixed64(SPAN_END, head.to_unix_ns);
         self.flags = u32::from(head.sampled) | HAS_IS_REMOTE | if head.remote { IS_REMOTE } else { 0 };
         (self.place, self.attributes, self.events, self.dropped_events) = (Place::Span, 0, 0, 0);
     }
@@ -286,15 +302,15 @@ impl Sink for Writer<'_> {
             return;
         }
         self.place = Place::Event(self.out.open(SPAN_EVENT, 1));
-        self.fixed64(0x09, unix_ns);
-        self.text(0x12, [name, "", ""]);
+        self.fixed64(EVENT_TIME, unix_ns);
+        self.text(EVENT_NAME, [name, "", ""]);
     }
 
     fn close(&mut self, left_out: u32, failed: bool) {
         self.leave();
         self.count(SPAN_DROPPED_EVENTS, self.dropped_events.saturating_add(left_out) as usize);
         if failed {
-            self.out.put([SPAN_STATUS, 2, 0x18, 2]);
+            self.out.put([SPAN_STATUS, 2, STATUS_CODE, ERROR]);
         } else {
             self.out.put([SPAN_STATUS, 0]);
         }
