@@ -12,9 +12,8 @@ use zerver_telemetry::clock::Ticks;
 use zerver_telemetry::event::{Cause, NodeId, Outcome};
 use zerver_telemetry::id::TraceContext;
 use zerver_telemetry::names::Name;
-use zerver_telemetry::propagation::{Brought, Carried, Propagators, baggage, tracestate};
+use zerver_telemetry::propagation::{Brought, Carried, Propagators, Share, baggage, tracestate};
 use zerver_telemetry::recorder::{Log, Recorder, Recording};
-use zerver_telemetry::sampling;
 
 use crate::error::Error;
 use crate::probe::Probe;
@@ -28,7 +27,7 @@ pub struct Exchange {
     pub request_id: String,
     is_named: bool,
     /// Of a trace that begins here: the share it was drawn with, and what goes on with its calls, until its route has its say.
-    begins: Option<(f64, Carried)>,
+    begins: Option<(Share, Carried)>,
     /// What goes on with its calls is final, and noted.
     is_settled: bool,
     /// Where the client is.
@@ -54,7 +53,7 @@ impl Exchange {
     /// Opens the exchange of a request whose first byte came at `started`.
     ///
     /// The W3C trace context of `headers` is continued; without a sound one a new trace begins, sampled when it is in the
-    /// share `sample`. What the caller wants carried on, as far as it is spoken, goes on with every call.
+    /// share `share`. What the caller wants carried on, as far as it is spoken, goes on with every call.
     #[must_use]
     pub fn open(
         recorder: &Recorder,
@@ -63,14 +62,14 @@ impl Exchange {
         client: SocketAddr,
         headers: &HeaderMap,
         spoken: Propagators,
-        sample: f64,
+        share: &Share,
     ) -> Self {
         let Brought { context, carried, lost } =
             Brought::read(spoken, |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes));
         let is_called = context.is_some();
         let context = context.unwrap_or_else(|| {
             let trace = recorder.ids().trace_id();
-            TraceContext::begin(trace, sampling::head(sample, trace))
+            TraceContext::begin(trace, share.takes(trace))
         });
         let recording = recorder.start(started, Some(context), context.sampled);
         for (what, lost) in ["zerver.tracestate_lost", "zerver.baggage_lost"].into_iter().zip(lost) {
@@ -82,7 +81,7 @@ impl Exchange {
             carry(&recording, carried);
             None
         } else {
-            Some((sample, carried))
+            Some((share.clone(), carried))
         };
         probe.attach((*recording).clone());
         let given = headers.get(crate::reply::REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| sound(id));
@@ -117,21 +116,21 @@ impl Exchange {
     /// Settles what goes on with the request's calls, before the first of them; once. A trace that begins here is drawn with
     /// the share of its route, where it has one, and says in its `tracestate` with what chance it was sampled; what a
     /// caller decided and noted stays. What goes out is noted under `key`.
-    pub fn settle(&mut self, share: Option<f64>, key: Name) {
+    pub fn settle(&mut self, share: Option<&Share>, key: Name) {
         if std::mem::replace(&mut self.is_settled, true) {
             return;
         }
         let begins = self.begins.take();
         let log = self.log();
-        if let Some((own, mut carried)) = begins {
-            let share = share.unwrap_or(own);
-            let sampled = sampling::head(share, log.trace_id());
+        if let Some((own, brought)) = begins {
+            let share = share.unwrap_or(&own);
+            let sampled = share.takes(log.trace_id());
             log.set_sampled(sampled);
-            if sampled && carried.trace {
-                let chance = sampling::threshold(share);
-                carried.tracestate = tracestate::put(&carried.tracestate, tracestate::OPENTELEMETRY, &chance);
+            if sampled {
+                log.carry(share.carried(brought));
+            } else {
+                carry(log, brought);
             }
-            carry(log, carried);
         }
         if let Some(carried) = log.carried().filter(|carried| !carried.tracestate.is_empty()) {
             log.attr_text(NodeId::ROOT, key, &carried.tracestate);
@@ -141,7 +140,11 @@ impl Exchange {
     /// Notes members of the baggage, each under its attribute's name, in their first 64 characters.
     pub fn note_baggage(&self, members: &[(String, Name)]) {
         let log = self.log();
-        let Some(carried) = self.begins.as_ref().map(|(_, carried)| carried).or_else(|| log.carried()) else { return };
+        if members.is_empty() {
+            return;
+        }
+        let settled = log.carried();
+        let Some(carried) = self.begins.as_ref().map(|(_, carried)| carried).or(settled.as_deref()) else { return };
         for (name, key) in members {
             if let Some(value) = baggage::value(&carried.baggage, name) {
                 let end = value.char_indices().nth(64).map_or(value.len(), |(end, _)| end);
@@ -291,8 +294,15 @@ mod tests {
         let clock = Clock::manual();
         let recorder = Recorder::for_tests(clock.clone());
         let client = SocketAddr::from(([127, 0, 0, 1], 9));
-        let exchange =
-            Exchange::open(&recorder, Probe::new(clock.clone()), clock.now(), client, headers, spoken, sample);
+        let exchange = Exchange::open(
+            &recorder,
+            Probe::new(clock.clone()),
+            clock.now(),
+            client,
+            headers,
+            spoken,
+            &Share::new(sample),
+        );
         (recorder, exchange)
     }
 
@@ -337,7 +347,7 @@ mod tests {
                 headers.append("traceparent", text.parse().unwrap());
             }
             let (recorder, mut exchange) = open_with(&headers, Propagators::default(), sample);
-            exchange.settle(route, recorder.names().intern(tracestate::NOTED));
+            exchange.settle(route.map(Share::new).as_ref(), recorder.names().intern(tracestate::NOTED));
             assert_eq!(exchange.log().sampled(), expected, "{parents:?} {sample} {route:?}");
         }
     }
@@ -363,7 +373,7 @@ mod tests {
             for routed in [true, false] {
                 let (recorder, mut exchange) = open_with(&headers, spoken, sample);
                 if routed {
-                    exchange.settle(route, recorder.names().intern(tracestate::NOTED));
+                    exchange.settle(route.map(Share::new).as_ref(), recorder.names().intern(tracestate::NOTED));
                     let sent = exchange.log().carried().map(|carried| carried.tracestate.clone());
                     assert_eq!(
                         sent.as_deref().filter(|sent| !sent.is_empty()),

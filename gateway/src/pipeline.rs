@@ -79,7 +79,7 @@ pub async fn enter(plan: &Plan, keys: &Keys, exchange: &mut Exchange, head: Head
     log.route(route.id, route.flow_name(), plan.version);
     log.attr_name(NodeId::ROOT, keys.route, route.template);
     // Before anything is sent on: the flag that leaves is the one that counts.
-    exchange.settle(route.sample, keys.tracestate);
+    exchange.settle(route.share.as_ref(), keys.tracestate);
     let tenant = tenant(&route.tenant, head, &plan.fingerprints);
     if let Some(tenant) = &tenant {
         log.attr_text(NodeId::ROOT, keys.tenant, tenant);

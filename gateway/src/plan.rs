@@ -19,7 +19,7 @@ use zerver_telemetry::clock::Clock;
 use zerver_telemetry::collector::Rules;
 use zerver_telemetry::names::{Name, Names};
 use zerver_telemetry::promote::{PromotionSettings, RouteThresholds};
-use zerver_telemetry::propagation::Propagators;
+use zerver_telemetry::propagation::{Propagators, Share};
 use zerver_telemetry::redact::Redaction;
 use zerver_telemetry::sampling::SamplingSettings;
 use zerver_telemetry::slo::Objective;
@@ -63,6 +63,8 @@ pub struct Plan {
     pub fingerprints: RandomState,
     /// Which headers carry a trace on.
     pub propagators: Propagators,
+    /// The share of the traces that begin here and are sampled, where a route has none of its own.
+    pub share: Share,
     /// Members of the baggage to note, each with its attribute's name.
     pub noted: Vec<(String, Name)>,
 }
@@ -108,6 +110,7 @@ impl Plan {
         check_listeners(&document, &mut problems);
         check_otlp(&document, &mut problems);
         document.telemetry.sampling.check(&mut problems);
+        let share = Share::new(document.telemetry.head());
         let propagators = propagation::spoken(&document.telemetry.propagators);
         let noted = propagation::noted(&document.telemetry.baggage, names, &mut problems);
         let redaction = Arc::new(check_logs(&document, &mut problems));
@@ -172,6 +175,7 @@ impl Plan {
             redaction,
             fingerprints,
             propagators,
+            share,
             noted,
         })
     }

@@ -142,8 +142,8 @@ impl Logbook {
     }
 
     /// Says what goes on to other services; the first word holds.
-    pub(crate) fn carry(&self, carried: Carried) {
-        self.carried.write().get_or_insert_with(|| Arc::new(carried));
+    pub(crate) fn carry(&self, carried: Arc<Carried>) {
+        self.carried.write().get_or_insert(carried);
         self.carries.store(1, Release);
     }
 

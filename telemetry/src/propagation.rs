@@ -8,10 +8,12 @@
 mod list;
 pub mod tracestate;
 pub mod baggage;
+mod share;
 
 use crate::id::TraceContext;
 
 pub use list::Kept;
+pub use share::Share;
 
 /// Which of the headers are spoken. A gateway that does not speak one neither reads nor sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -165,9 +165,9 @@ impl ProxyHttp for Phases {
             None => (now, std::net::SocketAddr::from(([0, 0, 0, 0], 0))),
         };
         let probe = probe::current().unwrap_or_else(|| Probe::new(self.live.recorder.clock().clone()));
-        let (spoken, sample) = (ctx.plan.propagators, ctx.plan.document.telemetry.head());
+        let (spoken, share) = (ctx.plan.propagators, &ctx.plan.share);
         let req = downstream.req_header();
-        let exchange = Exchange::open(&self.live.recorder, probe, started, client, &req.headers, spoken, sample);
+        let exchange = Exchange::open(&self.live.recorder, probe, started, client, &req.headers, spoken, share);
         exchange.note_baggage(&ctx.plan.noted);
         self.note(&exchange, req, is_h2);
         if let Some(conn) = conn.as_ref().filter(|_| !is_h2) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use zerver_flows::BoundFlow;
 use zerver_telemetry::names::Names;
+use zerver_telemetry::propagation::Share;
 use zerver_telemetry::redact::Redaction;
 
 use super::served::{Route, Target, Tenant};
@@ -79,7 +80,7 @@ pub(super) fn table(document: &Document, known: &Known<'_>, problems: &mut Vec<P
                 })
                 .collect(),
             timeout: page.timeout,
-            sample: page.sampling.settings().head,
+            share: page.sampling.settings().head.map(Share::new),
             class: page.priority,
             tenant: tenant(page.tenant.as_ref(), known.redaction, problems),
             body_bytes: page.body_bytes,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 use zerver_flows::BoundFlow;
 use zerver_telemetry::names::Name;
+use zerver_telemetry::propagation::Share;
 
 use crate::admission::{Class, Gate};
 use crate::rate::RateLimit;
@@ -31,7 +32,7 @@ pub struct Route {
     /// Time for the whole request.
     pub timeout: Option<Duration>,
     /// The share of its requests that are sampled, where it has one of its own.
-    pub sample: Option<f64>,
+    pub share: Option<Share>,
     /// Its priority.
     pub class: Class,
     /// Whose request it is.

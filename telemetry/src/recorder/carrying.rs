@@ -34,8 +34,8 @@ impl Log {
     }
 
     /// Says what goes on with the request's calls, once, before the first of them; a second word is not heard.
-    pub fn carry(&self, carried: Carried) {
-        self.book.carry(carried);
+    pub fn carry(&self, carried: impl Into<Arc<Carried>>) {
+        self.book.carry(carried.into());
     }
 
     /// What goes on with the request's calls; none where nobody said so, and then it is the trace alone.
