@@ -17,16 +17,36 @@ pub(super) fn put(out: &mut Vec<u8>, n: u64) {
         out.push(n as u8);
     } else if n < 1 << 28 {
         // Most times are here: four bytes at once, and the spare ones taken back, instead of one by one.
-        let n = n as u32;
-        let bits = (n & 0x7f) | (n << 1 & 0x7f00) | (n << 2 & 0x7f_0000) | (n << 3 & 0x7f00_0000);
-        let bytes = 2 + usize::from(n >= 1 << 14) + usize::from(n >= 1 << 21);
-        let more = 0x0080_8080 & ((1 << (8 * (bytes - 1))) - 1);
+        let (bits, bytes) = spread(n as u32);
         let end = out.len() + bytes;
-        out.extend_from_slice(&(bits | more).to_le_bytes());
+        out.extend_from_slice(&bits.to_le_bytes());
         out.truncate(end);
     } else {
         put_long(out, n);
     }
+}
+
+/// Writes two numbers, the first of which is mostly below 128.
+#[inline]
+pub(super) fn put_both(out: &mut Vec<u8>, small: u64, n: u64) {
+    if small < 0x80 && n < 1 << 28 {
+        let (bits, bytes) = spread(n as u32);
+        let end = out.len() + 1 + bytes;
+        out.extend_from_slice(&(u64::from(bits) << 8 | small).to_le_bytes());
+        out.truncate(end);
+    } else {
+        put(out, small);
+        put(out, n);
+    }
+}
+
+/// The bytes of a number of up to 28 bits, the first the lowest, and how many they are.
+#[inline]
+fn spread(n: u32) -> (u32, usize) {
+    let bits = (n & 0x7f) | (n << 1 & 0x7f00) | (n << 2 & 0x7f_0000) | (n << 3 & 0x7f00_0000);
+    let bytes = 1 + usize::from(n >= 1 << 7) + usize::from(n >= 1 << 14) + usize::from(n >= 1 << 21);
+    let more = 0x0080_8080 & ((1 << (8 * (bytes - 1))) - 1);
+    (bits | more, bytes)
 }
 
 #[inline(never)]
@@ -157,8 +177,10 @@ mod tests {
             put(&mut out, n);
             prop_assert!(out.len() as u32 == n.checked_ilog2().map_or(1, |bits| bits / 7 + 1));
             put_difference(&mut out, from, n);
+            put_both(&mut out, from >> shift, n);
             let mut input = Input::new(&out);
-            prop_assert_eq!((input.number(), input.difference(from), input.left()), (Ok(n), Ok(n), 0));
+            prop_assert_eq!((input.number(), input.difference(from)), (Ok(n), Ok(n)));
+            prop_assert_eq!((input.number(), input.number(), input.left()), (Ok(from >> shift), Ok(n), 0));
             prop_assert_eq!(unfold(fold(n.cast_signed())), n.cast_signed());
         }
     }

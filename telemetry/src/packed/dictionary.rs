@@ -13,6 +13,8 @@ use crate::names::Names;
 /// out where it stands. An address stays valid because the dictionary holds the text.
 #[derive(Debug, Default)]
 pub struct Dictionary {
+    /// The addresses that were asked for last, each at the one place it may have: most names of a request are here.
+    near: Near,
     words: Arc<Vec<Arc<str>>>,
     by_address: Map<usize, Known>,
     by_text: HashMap<Arc<str>, u32>,
@@ -29,6 +31,24 @@ struct Known {
     text: Arc<str>,
     /// None until it is used.
     number: Option<u32>,
+}
+
+/// Addresses with their numbers; 0 is no address.
+#[derive(Debug)]
+struct Near(Box<[(usize, u32); 256]>);
+
+impl Default for Near {
+    fn default() -> Self {
+        Self(Box::new([(0, 0); 256]))
+    }
+}
+
+impl Near {
+    #[inline]
+    fn place(&mut self, address: usize) -> &mut (usize, u32) {
+        // Texts lie at multiples of 8 or 16.
+        &mut self.0[(address >> 4 ^ address >> 12) % 256]
+    }
 }
 
 /// Marks of the texts seen lately.
@@ -80,7 +100,29 @@ impl Dictionary {
     }
 
     /// The number of a name. It is entered when it is new.
+    #[inline]
     pub(super) fn name(&mut self, text: &Arc<str>) -> Option<u32> {
+        let (near, number) = *self.near.place(address(text));
+        if near == address(text) { Some(number) } else { self.look_up(text) }
+    }
+
+    /// The number of an attribute's text, where it is a word.
+    #[inline]
+    pub(super) fn text(&mut self, text: &Arc<str>) -> Option<u32> {
+        let (near, number) = *self.near.place(address(text));
+        if near == address(text) { Some(number) } else { self.look_up_text(text) }
+    }
+
+    fn look_up(&mut self, text: &Arc<str>) -> Option<u32> {
+        let number = self.find(text)?;
+        // Only an address that is held stays that of this text.
+        if self.by_address.contains_key(&address(text)) {
+            *self.near.place(address(text)) = (address(text), number);
+        }
+        Some(number)
+    }
+
+    fn find(&mut self, text: &Arc<str>) -> Option<u32> {
         match self.by_address.get_mut(&address(text)) {
             Some(Known { number: Some(number), .. }) => return Some(*number),
             Some(Known { number: None, .. }) => {
@@ -100,12 +142,9 @@ impl Dictionary {
         Some(number)
     }
 
-    /// The number of an attribute's text, where it is a word.
-    pub(super) fn text(&mut self, text: &Arc<str>) -> Option<u32> {
-        match self.by_address.get(&address(text)) {
-            Some(Known { number: Some(number), .. }) => return Some(*number),
-            Some(Known { number: None, .. }) => return self.name(text),
-            None => {}
+    fn look_up_text(&mut self, text: &Arc<str>) -> Option<u32> {
+        if self.by_address.contains_key(&address(text)) {
+            return self.look_up(text);
         }
         let repeats = self.repeats.as_mut()?;
         if let Some(number) = self.by_text.get(text) {
@@ -114,7 +153,7 @@ impl Dictionary {
         if text.len() > REPEAT_MAX || !repeats.again(text) {
             return None;
         }
-        self.name(text)
+        self.look_up(text)
     }
 
     fn enter(&mut self, text: &Arc<str>) -> Option<u32> {

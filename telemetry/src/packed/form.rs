@@ -65,6 +65,8 @@ pub(super) mod state {
     /// It does not begin where the one before ended.
     pub(in super::super) const FROM_NS: u64 = 1 << 10;
     pub(in super::super) const ALL: u64 = (1 << 11) - 1;
+    /// Those with a field of their own between the flags and the length.
+    pub(in super::super) const FIELDS: u64 = NAME | WOKEN_BY | WORKER | FROM_NS;
 }
 
 /// How a node's or a timeline's end is written: the outcome in three bits, the status in two, and whether there is an error.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bytes::{fold, put, put_difference, put_text};
+use super::bytes::{fold, put, put_both, put_difference, put_text};
 use super::dictionary::Dictionary;
 use super::form::{
     Expected, KEPT, KEPT_LIST, NO_SPAN, NODES_MAX, PARTS_MAX, VERSION, end, expected_name, head, name, node as of_node,
@@ -196,6 +196,10 @@ impl Packing<'_> {
             | rule << of_state::PROMOTED_SHIFT
             | flag(state.folded, of_state::FOLDED)
             | flag(state.from_ns != at, of_state::FROM_NS);
+        let ns = state.to_ns.wrapping_sub(state.from_ns);
+        if flags & of_state::FIELDS == 0 {
+            return put_both(self.out, flags, ns);
+        }
         put(self.out, flags);
         if own_name {
             match &state.name {
@@ -213,7 +217,7 @@ impl Packing<'_> {
         if state.from_ns != at {
             put_difference(self.out, at, state.from_ns);
         }
-        put(self.out, state.to_ns.wrapping_sub(state.from_ns));
+        put(self.out, ns);
     }
 
     /// Another node, by how far it stands from this one.
