@@ -160,6 +160,7 @@ impl Logbook {
         }
     }
 
+    #[inline(never)]
     fn further(&self, place: usize) -> &Record {
         let rest = self.rest.get_or_init(Box::default);
         let chunk = rest[place / CHUNK].get_or_init(|| Box::new(blank()));
@@ -219,21 +220,29 @@ impl Logbook {
 
     /// Writes a transition, or adds it to the folded sums.
     #[inline(always)]
-    pub(crate) fn transition(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, event: Event) {
+    pub(crate) fn transition(
+        &self,
+        at: Ticks,
+        node: NodeId,
+        cause: Cause,
+        name: Name,
+        woken_by: Option<NodeId>,
+        worker: u16,
+    ) {
         if !RECORDING {
             return;
         }
         match self.places.take_quickly(worker::thread()) {
-            Some(place) => self.put(place, event.pack(at).first),
-            None => self.pass(at, node, cause, name, event),
+            Some(place) => self.put(place, record::state(at, node, cause, name, woken_by, worker)),
+            None => self.pass(at, node, cause, name, woken_by, worker),
         }
     }
 
     /// A transition for which no place was at hand.
     #[cold]
-    fn pass(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, event: Event) {
+    fn pass(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, woken_by: Option<NodeId>, worker: u16) {
         match node {
-            _ if !self.places.folding() => self.write(at, event),
+            _ if !self.places.folding() => self.write(at, Event::State { node, cause, name, woken_by, worker }),
             NodeId::ROOT => self.folded().pass(at, cause, name),
             _ => self.places.lose(),
         }

@@ -347,7 +347,7 @@ impl Log {
     /// ended a park, where it was one.
     pub fn state(&self, at: Ticks, node: NodeId, cause: Cause, name: Name, woken_by: Option<NodeId>) {
         let worker = if cause == Cause::Run { worker::current() } else { 0 };
-        self.book.transition(at, node, cause, name, Event::State { node, cause, name, woken_by, worker });
+        self.book.transition(at, node, cause, name, woken_by, worker);
     }
 
     /// From now on adds the request's own states up by cause: for streaming, where they come by the thousand.

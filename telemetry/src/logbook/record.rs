@@ -77,6 +77,12 @@ fn name_of(head: u64) -> Name {
     Name(u32::from((head >> 32) as u16))
 }
 
+/// Lays a state out: what is written most is laid out without being an [`Event`] before.
+#[inline]
+pub(crate) fn state(at: Ticks, node: NodeId, cause: Cause, name: Name, woken_by: Option<NodeId>, worker: u16) -> Words {
+    [at.0, head(STATE, cause as u64, node, twelve(woken_by), name, worker)]
+}
+
 impl Event {
     /// Lays the event out. An opening's node is left out, since it is the place it is written to; a text is
     /// [`text`]'s work.
@@ -93,7 +99,7 @@ impl Event {
                 Packed { first, second: (!plain).then_some(more) }
             }
             Self::State { node, cause, name, woken_by, worker } => {
-                Packed { first: [at.0, head(STATE, cause as u64, node, twelve(woken_by), name, worker)], second: None }
+                Packed { first: state(at, node, cause, name, woken_by, worker), second: None }
             }
             Self::Close { node, outcome, status, error } => {
                 Packed { first: [at.0, head(CLOSE, outcome as u64, node, 0, error, status)], second: None }

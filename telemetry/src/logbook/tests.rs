@@ -88,7 +88,7 @@ fn a_long_request_is_folded_and_no_time_is_lost() {
         let mut at = 100;
         for n in 0..10_000 {
             let cause = if n % 2 == 0 { Cause::Run } else { Cause::Write };
-            book.transition(Ticks(at), NodeId::ROOT, cause, Name(4), state(cause));
+            book.transition(Ticks(at), NodeId::ROOT, cause, Name(4), None, 0);
             at += 7;
         }
         assert_eq!(book.folded_state(), Some((Cause::Write, Ticks(at - 7))));
