@@ -4,6 +4,7 @@
 //! when someone reads. Label sets are bounded; beyond the bound an observation goes to the label value `other` and is
 //! counted in `zerver_metric_overflow_total`.
 
+pub mod exponential;
 pub mod histogram;
 pub mod catalog;
 pub mod snapshot;
@@ -100,6 +101,11 @@ impl Metrics {
     /// Counts what one timeline says. The collector calls it, after promotion.
     pub fn observe(&self, timeline: &Timeline) {
         self.counted.lock().observe(timeline);
+    }
+
+    /// From now on series of histograms that begin count in exponential buckets as well.
+    pub fn count_finely(&self) {
+        self.counted.lock().count_finely();
     }
 
     /// Counts a sampling decision.

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zerver_telemetry::export::Signal;
 use zerver_telemetry::export::settings::{
-    Compression, Destination, Exemplars, ExportSettings, ItemLimits, Protocol, Readings, Temporality, Tls, Waiting,
+    Compression, Destination, Exemplars, ExportSettings, Histograms, ItemLimits, Protocol, Readings, Temporality, Tls,
+    Waiting,
 };
 
 use super::duration;
@@ -189,13 +190,27 @@ pub struct OtlpReading {
     pub temporality: OtlpTemporality,
     /// Which requests histograms carry the traces of, one per bucket (default `sampled`).
     pub exemplars: OtlpExemplars,
+    /// The buckets of histograms (default `explicit`).
+    pub histograms: OtlpHistograms,
 }
 
 impl Default for OtlpReading {
     fn default() -> Self {
         let Readings { interval, timeout, .. } = Readings::default();
-        Self { interval, timeout, temporality: OtlpTemporality::Cumulative, exemplars: OtlpExemplars::Sampled }
+        let (temporality, exemplars) = (OtlpTemporality::default(), OtlpExemplars::default());
+        Self { interval, timeout, temporality, exemplars, histograms: OtlpHistograms::default() }
     }
+}
+
+/// The buckets of histograms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OtlpHistograms {
+    /// Those that Prometheus is shown, sixteen from 250 us to 30 s.
+    #[default]
+    Explicit,
+    /// Sixteen for each doubling (base-2 exponential, scale 4).
+    Exponential,
 }
 
 /// Where counters and histograms begin to count.
@@ -303,6 +318,10 @@ impl Otlp {
                     OtlpExemplars::Sampled => Exemplars::Sampled,
                     OtlpExemplars::All => Exemplars::All,
                     OtlpExemplars::None => Exemplars::None,
+                },
+                histograms: match self.metric_reading.histograms {
+                    OtlpHistograms::Explicit => Histograms::Explicit,
+                    OtlpHistograms::Exponential => Histograms::Exponential,
                 },
             },
             limits: ItemLimits { attributes, value_chars, events, event_attributes },

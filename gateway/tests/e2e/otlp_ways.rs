@@ -140,6 +140,28 @@ async fn deltas_hold_each_request_once() {
 }
 
 #[tokio::test]
+async fn histograms_come_in_exponential_buckets_where_asked_for() {
+    let Some(rotel) = Rotel::start("metrics").await else { return };
+    let aggregation =
+        [("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram")];
+    let gateway = gateway("grpc", &format!("http://{}", rotel.grpc), &aggregation).await;
+    Client::http1().get(gateway.address, "/carts/7").await;
+    let metric = eventually("the collector has read the request's duration", async || {
+        let text = rotel.text();
+        let mut metrics = text.split("Metric #");
+        let found =
+            metrics.find(|one| one.contains("Name: http.server.request.duration\n") && one.contains("Count: 1\n"));
+        found.map(str::to_owned)
+    })
+    .await;
+    assert!(metric.contains("DataType: ExponentialHistogram"), "{metric}");
+    assert!(!rotel.text().contains("DataType: Histogram\n"));
+    // What Prometheus is shown stays as it is.
+    let buckets = gateway.metric("http_server_request_duration_seconds_count", &[]).await;
+    assert_eq!(buckets as u64, 1);
+}
+
+#[tokio::test]
 async fn the_command_line_knows_the_variables_and_keeps_their_secrets() {
     let mut env = command();
     env.arg("env").env("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-key=hunter2").env("OTEL_BSP_MAX_QUEUE_SIZE", "7");

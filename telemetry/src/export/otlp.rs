@@ -135,7 +135,7 @@ impl Exporter {
     /// From now on these metrics are read and sent, if metrics are sent at all. They are not kept alive by it.
     pub fn watch(&self, metrics: &Arc<Metrics>) {
         if let Some(reader) = &mut *self.lanes.reader.lock() {
-            reader.metrics = Arc::downgrade(metrics);
+            reader.watch(metrics);
         }
     }
 

@@ -200,6 +200,8 @@ pub struct Readings {
     pub temporality: Temporality,
     /// Which requests histograms carry the traces of, one per bucket.
     pub exemplars: Exemplars,
+    /// The buckets of histograms.
+    pub histograms: Histograms,
 }
 
 impl Default for Readings {
@@ -209,6 +211,7 @@ impl Default for Readings {
             timeout: Duration::from_secs(30),
             temporality: Temporality::Cumulative,
             exemplars: Exemplars::Sampled,
+            histograms: Histograms::Explicit,
         }
     }
 }
@@ -223,6 +226,16 @@ pub enum Exemplars {
     All,
     /// None.
     None,
+}
+
+/// The buckets of the histograms of a reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Histograms {
+    /// Those that Prometheus is shown, sixteen from 250 us to 30 s.
+    #[default]
+    Explicit,
+    /// Sixteen for each doubling. Costs some 20 ns more for each duration that is counted, and 1 to 5 KiB for each series.
+    Exponential,
 }
 
 /// What the counters and histograms of a reading count.

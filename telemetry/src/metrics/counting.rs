@@ -69,6 +69,20 @@ impl Default for Counted {
 }
 
 impl Counted {
+    /// From now on new series of histograms count in exponential buckets as well.
+    pub(super) fn count_finely(&mut self) {
+        let tables = &mut self.tables;
+        for table in [
+            &mut tables.request_duration,
+            &mut tables.http_server_duration,
+            &mut tables.request_state,
+            &mut tables.effect_duration,
+            &mut tables.http_client_duration,
+        ] {
+            table.begin_with(Distribution::finely);
+        }
+    }
+
     pub(super) fn distributions(&self) -> [&Table<Distribution>; 5] {
         let tables = &self.tables;
         [

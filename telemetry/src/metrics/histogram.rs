@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::id::{SpanId, TraceId};
+use crate::metrics::exponential::Exponential;
 
 /// Upper bounds of the buckets that Prometheus is shown, in microseconds. They span what a gateway sees, from a cached
 /// answer to a long poll; the last bucket, `+Inf`, is implied.
@@ -23,6 +24,8 @@ pub struct Distribution {
     counts: [u64; BOUNDS_US.len() + 1],
     sum_ns: u128,
     exemplars: Option<Box<[Option<Exemplar>; BOUNDS_US.len() + 1]>>,
+    /// The same durations in finer buckets, for whoever sends those.
+    fine: Option<Box<Exponential>>,
 }
 
 /// One request that fell into a bucket: a way from the metric to its trace.
@@ -51,13 +54,24 @@ pub struct Buckets {
     pub sum: f64,
     /// How many there were.
     pub count: u64,
+    /// The same durations in finer buckets, where they are counted so.
+    pub fine: Option<Box<Exponential>>,
 }
 
 impl Distribution {
+    /// An empty one that counts in exponential buckets as well.
+    #[must_use]
+    pub fn finely() -> Self {
+        Self { fine: Some(Box::default()), ..Self::default() }
+    }
+
     /// Adds one duration.
     pub fn record(&mut self, ns: u64) {
         self.counts[bucket(ns)] += 1;
         self.sum_ns += u128::from(ns);
+        if let Some(fine) = &mut self.fine {
+            fine.record(ns);
+        }
     }
 
     /// Adds one duration, and keeps its request as the example of its bucket: the latest that was sampled, or where none
@@ -79,7 +93,7 @@ impl Distribution {
             count
         });
         let exemplars = self.exemplars.as_deref().copied().unwrap_or_default();
-        Buckets { cumulative, exemplars, sum: self.sum_ns as f64 / 1e9, count }
+        Buckets { cumulative, exemplars, sum: self.sum_ns as f64 / 1e9, count, fine: self.fine.clone() }
     }
 }
 
@@ -96,6 +110,9 @@ impl Buckets {
         }
         self.sum += other.sum;
         self.count += other.count;
+        if let Some(theirs) = &other.fine {
+            self.fine.get_or_insert_default().merge(theirs);
+        }
     }
 
     /// Takes away what an earlier reading of the same series had counted already.
@@ -105,6 +122,9 @@ impl Buckets {
         }
         for (mine, theirs) in self.exemplars.iter_mut().zip(earlier.exemplars) {
             *mine = mine.filter(|exemplar| Some(*exemplar) != theirs);
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.fine, &earlier.fine) {
+            mine.subtract(theirs);
         }
         self.sum -= earlier.sum;
         self.count = self.count.saturating_sub(earlier.count);

@@ -29,11 +29,25 @@ pub(super) struct Table<T> {
     pub(super) overflow: u64,
     /// Labels while they are joined.
     key: String,
+    /// What a new series begins with.
+    begin: fn() -> T,
 }
 
 impl<T: Default> Table<T> {
     pub(super) fn new(metric: &'static Metric) -> Self {
-        Self { metric, series: Vec::new(), by_labels: HashMap::new(), overflow: 0, key: String::new() }
+        Self {
+            metric,
+            series: Vec::new(),
+            by_labels: HashMap::new(),
+            overflow: 0,
+            key: String::new(),
+            begin: T::default,
+        }
+    }
+
+    /// From now on new series begin with this.
+    pub(super) fn begin_with(&mut self, begin: fn() -> T) {
+        self.begin = begin;
     }
 
     /// Where the series with these labels is; it is made when there is none.
@@ -52,7 +66,7 @@ impl<T: Default> Table<T> {
         }
         // Bounded by some thousands.
         let place = self.series.len() as u32;
-        self.series.push((self.key.as_str().into(), T::default()));
+        self.series.push((self.key.as_str().into(), (self.begin)()));
         self.by_labels.insert(self.key.as_str().into(), place);
         Slot { place, overflow }
     }

@@ -6,7 +6,7 @@
 use zerver_telemetry::export::variables as otlp;
 
 use super::value::{compression, exporter, headers, pairs, protocol};
-use super::{OtlpExemplars, OtlpTemporality};
+use super::{OtlpExemplars, OtlpHistograms, OtlpTemporality};
 use crate::config::document::Document;
 use crate::config::placed::Placed;
 use crate::config::propagation::Propagator;
@@ -195,12 +195,16 @@ pub const GENERAL: &[Variable] = &[
     ),
     variable(
         "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "explicit_bucket_histogram or base2_exponential_bucket_histogram",
         "explicit_bucket_histogram",
-        "explicit_bucket_histogram",
-        "how histograms count; there is no other way, so anything else is refused",
-        |_, text| match text.to_ascii_lowercase().as_str() {
-            "explicit_bucket_histogram" => Ok(()),
-            _ => Err("is not spoken".into()),
+        "the buckets of histograms",
+        |page, text| {
+            page.telemetry.otlp.metric_reading.histograms = match text.to_ascii_lowercase().as_str() {
+                "explicit_bucket_histogram" => OtlpHistograms::Explicit,
+                "base2_exponential_bucket_histogram" => OtlpHistograms::Exponential,
+                _ => return Err("is no aggregation of histograms".into()),
+            };
+            Ok(())
         },
     ),
     variable("OTEL_ATTRIBUTE_COUNT_LIMIT", "a number", "128", ATTRIBUTES, attributes),

@@ -1,20 +1,22 @@
 //! Metrics as OTLP's data points, from the same reading and the same catalogue that Prometheus gets.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, exemplar,
-    metric::Data, number_data_point,
+    AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
+    HistogramDataPoint, Metric, NumberDataPoint, Sum, exemplar, exponential_histogram_data_point, metric::Data,
+    number_data_point,
 };
 use prost::Message;
 
 use crate::clock::Clock;
 use crate::export::queue::Group;
-use crate::export::settings::{Exemplars, Readings, Temporality};
+use crate::export::settings::{Exemplars, Histograms, Readings, Temporality};
 use crate::metrics::Metrics;
 use crate::metrics::catalog::{self, Kind, Unit};
+use crate::metrics::exponential::SCALE;
 use crate::metrics::histogram::{self, BOUNDS_US, Buckets};
 use crate::metrics::snapshot::{Reading, Series, Snapshot};
 
@@ -25,7 +27,7 @@ const MESSAGE_POINTS: usize = 2_000;
 #[derive(Debug)]
 pub(crate) struct Reader {
     /// What is read; nothing is, when it is gone.
-    pub(crate) metrics: Weak<Metrics>,
+    metrics: Weak<Metrics>,
     readings: Readings,
     clock: Clock,
     start_unix_ns: u64,
@@ -39,9 +41,18 @@ struct Frame {
     to_unix_ns: u64,
     temporality: AggregationTemporality,
     exemplars: Exemplars,
+    histograms: Histograms,
 }
 
 impl Reader {
+    /// From now on these metrics are read. They are not kept alive by it.
+    pub(crate) fn watch(&mut self, metrics: &Arc<Metrics>) {
+        if self.readings.histograms == Histograms::Exponential {
+            metrics.count_finely();
+        }
+        self.metrics = Arc::downgrade(metrics);
+    }
+
     pub(crate) fn new(metrics: Weak<Metrics>, readings: Readings, clock: &Clock) -> Self {
         Self { metrics, readings, clock: clock.clone(), start_unix_ns: clock.unix_ns(clock.now()), last: None }
     }
@@ -59,7 +70,8 @@ impl Reader {
                 (from, snapshot.since(&earlier), AggregationTemporality::Delta)
             }
         };
-        Frame { from_unix_ns, to_unix_ns: now, temporality, exemplars: self.readings.exemplars }.groups(&snapshot)
+        let Readings { exemplars, histograms, .. } = self.readings;
+        Frame { from_unix_ns, to_unix_ns: now, temporality, exemplars, histograms }.groups(&snapshot)
     }
 }
 
@@ -109,11 +121,21 @@ impl Frame {
             Kind::Gauge | Kind::Peak => Data::Gauge(Gauge { data_points: points(level) }),
             Kind::Histogram => {
                 let histograms = series.iter().filter_map(|series| match &series.value {
-                    Reading::Histogram(buckets) => Some(self.distribution(metric, &series.labels, buckets)),
+                    Reading::Histogram(buckets) => Some((attributes(metric.attributes, &series.labels), &**buckets)),
                     Reading::Number(_) => None,
                 });
                 let aggregation_temporality = self.temporality.into();
-                Data::Histogram(Histogram { data_points: histograms.collect(), aggregation_temporality })
+                match self.histograms {
+                    Histograms::Explicit => {
+                        let points = histograms.map(|(attributes, buckets)| self.explicit(attributes, buckets));
+                        Data::Histogram(Histogram { data_points: points.collect(), aggregation_temporality })
+                    }
+                    Histograms::Exponential => {
+                        let points = histograms.map(|(attributes, buckets)| self.exponential(attributes, buckets));
+                        let data_points = points.collect();
+                        Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality })
+                    }
+                }
             }
         };
         let (name, description, unit) = (metric.otel.into(), metric.help.into(), metric.unit.ucum().into());
@@ -128,17 +150,41 @@ impl Frame {
         }
     }
 
-    fn distribution(&self, metric: &catalog::Metric, labels: &[String], buckets: &Buckets) -> HistogramDataPoint {
-        let below = [0].into_iter().chain(buckets.cumulative);
-        let exemplars = buckets.exemplars.iter().flatten().filter(|one| self.shows(one)).map(|one| Exemplar {
+    fn examples(&self, buckets: &Buckets) -> Vec<Exemplar> {
+        let examples = buckets.exemplars.iter().flatten().filter(|one| self.shows(one)).map(|one| Exemplar {
             time_unix_nano: one.at_unix_ns,
             trace_id: one.trace_id.0.to_be_bytes().to_vec(),
             span_id: one.span_id.0.to_be_bytes().to_vec(),
             value: Some(exemplar::Value::AsDouble(one.ns as f64 / 1e9)),
             ..Exemplar::default()
         });
+        examples.collect()
+    }
+
+    fn exponential(&self, attributes: Vec<KeyValue>, buckets: &Buckets) -> ExponentialHistogramDataPoint {
+        let (offset, bucket_counts, zero_count) = match &buckets.fine {
+            Some(fine) => (fine.offset, fine.counts.iter().copied().collect(), fine.zero),
+            // A series that was begun before anybody wanted fine buckets; its count and sum are true all the same.
+            None => (0, Vec::new(), 0),
+        };
+        ExponentialHistogramDataPoint {
+            attributes,
+            start_time_unix_nano: self.from_unix_ns,
+            time_unix_nano: self.to_unix_ns,
+            count: buckets.count,
+            sum: Some(buckets.sum),
+            scale: SCALE,
+            zero_count,
+            positive: Some(exponential_histogram_data_point::Buckets { offset, bucket_counts }),
+            exemplars: self.examples(buckets),
+            ..ExponentialHistogramDataPoint::default()
+        }
+    }
+
+    fn explicit(&self, attributes: Vec<KeyValue>, buckets: &Buckets) -> HistogramDataPoint {
+        let below = [0].into_iter().chain(buckets.cumulative);
         HistogramDataPoint {
-            attributes: attributes(metric.attributes, labels),
+            attributes,
             start_time_unix_nano: self.from_unix_ns,
             time_unix_nano: self.to_unix_ns,
             count: buckets.count,
@@ -150,7 +196,7 @@ impl Frame {
                 .map(|(upto, below)| upto.saturating_sub(below))
                 .collect(),
             explicit_bounds: BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).collect(),
-            exemplars: exemplars.collect(),
+            exemplars: self.examples(buckets),
             ..HistogramDataPoint::default()
         }
     }
@@ -249,6 +295,32 @@ mod tests {
             })
             .sum();
         assert_eq!(group.items, points);
+    }
+
+    #[test]
+    fn exponential_buckets_hold_the_same_requests() {
+        let (metrics, clock) = (Arc::new(Metrics::new()), Clock::manual());
+        let readings =
+            Readings { histograms: Histograms::Exponential, temporality: Temporality::Delta, ..Readings::default() };
+        let mut reader = reader(&Arc::new(Metrics::new()), readings, &clock);
+        reader.watch(&metrics);
+        for requests in [1, 2] {
+            (0..requests).for_each(|_| metrics.observe(&sample()));
+            clock.advance(Duration::from_secs(60));
+            let group = reader.read().pop().expect("there is something");
+            let point = match find(&group, "http.server.request.duration") {
+                Some(Data::ExponentialHistogram(histogram)) => &histogram.data_points[0],
+                other => panic!("{other:?}"),
+            };
+            let buckets = point.positive.as_ref().expect("there are durations above zero");
+            assert_eq!((point.count, point.zero_count, &*buckets.bucket_counts), (requests, 0, &[requests][..]));
+            let bound = |index: i32| (f64::from(index) / 16.0).exp2();
+            assert!(bound(buckets.offset) < 0.0482 && 0.0482 <= bound(buckets.offset + 1), "{}", buckets.offset);
+            assert!((point.sum.expect("a sum") - 0.0482 * requests as f64).abs() < 1e-9);
+            // The same example is not told twice.
+            assert_eq!((point.scale, point.exemplars.len()), (SCALE, usize::from(requests == 1)));
+            assert!(group.part.iter().all(|metric| !matches!(metric.data, Some(Data::Histogram(_)))));
+        }
     }
 
     #[test]
