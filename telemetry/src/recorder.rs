@@ -4,6 +4,7 @@
 //! carry numbers, logbooks are pooled. An event costs a load and three stores, plus the clock where a new moment is read
 //! (10 to 17 ns).
 
+mod settings;
 mod opening;
 mod carrying;
 
@@ -13,7 +14,6 @@ use std::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, fence};
 
 use crossbeam_queue::ArrayQueue;
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 
 use crate::assemble::Assembler;
 use crate::clock::{Clock, Ticks};
@@ -29,21 +29,7 @@ use crate::worker;
 
 pub use crate::logbook::RECORDING;
 pub use opening::Opening;
-
-/// Sizes of the recorder. All of it is bounded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecorderSettings {
-    /// Finished timelines that may wait for the collector (default 8,192; 1.5 to 35 KiB each while they wait).
-    pub ring: usize,
-    /// Queues the ring is split into (default 4).
-    pub shards: usize,
-}
-
-impl Default for RecorderSettings {
-    fn default() -> Self {
-        Self { ring: 8_192, shards: 4 }
-    }
-}
+pub use settings::{RecorderCounters, RecorderSettings};
 
 /// The recorder of one gateway. A value, not a global: cloning shares it, two gateways in a process have two.
 #[derive(Clone, Debug)]
@@ -59,21 +45,6 @@ struct Inner {
     shelf: Shelf,
     redaction: RwLock<Arc<Redaction>>,
     made: AtomicU32,
-}
-
-/// What the recorder has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecorderCounters {
-    /// Requests whose recording began.
-    pub started: u64,
-    /// Requests whose recording ended.
-    pub finished: u64,
-    /// Requests recorded now.
-    pub in_flight: u64,
-    /// Whole timelines lost because the collector was too slow.
-    pub lost_timelines: u64,
-    /// Logbooks made; stands still once the pool is warm.
-    pub logbooks: u64,
 }
 
 impl Recorder {
