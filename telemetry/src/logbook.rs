@@ -308,7 +308,6 @@ impl Logbook {
 
     fn words(&self, place: usize) -> Words {
         let Some([word, head]) = self.written(place) else { return [0; 2] };
-        // An empty head is no event: its place was taken, and it is not written yet, or never will be.
         let head = head.load(Acquire);
         [word.load(Relaxed), head]
     }
@@ -325,10 +324,17 @@ impl Logbook {
 
     /// The events, in the order of their places: that of their writing, as far as writers knew of one another.
     pub(crate) fn events(&self) -> impl Iterator<Item = (Ticks, Event)> {
-        (0..self.len()).filter_map(|place| {
-            let first = self.words(place);
-            let second = if record::is_followed(first[1]) { self.words(place + 1) } else { [0; 2] };
-            record::unpack(place, first, second)
+        let len = self.len();
+        let further = (FIRST..len).filter_map(|place| Some((place, self.written(place)?)));
+        let first = self.first.iter().take(len).enumerate();
+        first.chain(further).filter_map(|(place, [word, head])| {
+            // An empty head is no event: its place was taken, and it is not written yet, or never will be.
+            let head = head.load(Acquire);
+            if head == 0 {
+                return None;
+            }
+            let second = if record::is_followed(head) { self.words(place + 1) } else { [0; 2] };
+            record::unpack(place, [word.load(Relaxed), head], second)
         })
     }
 }

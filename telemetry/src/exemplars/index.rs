@@ -28,6 +28,9 @@ pub(crate) struct Index {
     halvings: u32,
     bytes: usize,
     seen: u64,
+    /// The tenth of a second that the latest timeline ended in, and how many did.
+    tenth: u64,
+    of_tenth: u32,
     blocks: Blocks,
     dictionary: Dictionary,
     /// A timeline on its way into blocks.
@@ -160,19 +163,26 @@ impl Index {
         if self.last_seq.is_some_and(|last| last >= seq) {
             return;
         }
-        self.packed.clear();
-        pack(timeline, &mut self.dictionary, &mut self.packed);
-        let Some(packed) = self.blocks.put(&self.packed) else { return };
-        self.last_seq = Some(seq);
         let hash = hash(timeline);
         let now = timeline.start_unix_ns.saturating_add(timeline.latency_ns);
         let horizon = now.saturating_sub(u64::try_from(settings.window.as_nanos()).unwrap_or(u64::MAX));
         let reasons = Reasons {
-            recent: settings.recent > 0,
+            recent: self.is_recent(now, settings),
             slow: false,
             error: failed(timeline) && settings.errors > 0,
             uniform: (settings.uniform > 0 && in_sample(hash, self.halvings)).then_some(self.halvings),
         };
+        // At thousands of requests a second most are kept for no reason; those are not packed.
+        let wanted = reasons.any()
+            || (settings.slow_per_route > 0
+                && self.slow.may_enter(&timeline.route, timeline.latency_ns, horizon, settings));
+        self.last_seq = Some(seq);
+        if !wanted {
+            return;
+        }
+        self.packed.clear();
+        pack(timeline, &mut self.dictionary, &mut self.packed);
+        let Some(packed) = self.blocks.put(&self.packed) else { return };
         let trace = timeline.trace_id;
         let route = self.dictionary.number(&timeline.route);
         let entry = Entry { seq, trace, hash, end_unix_ns: now, route, packed, held: true, reasons };
@@ -210,6 +220,16 @@ impl Index {
         while self.bytes > settings.bytes && self.len() > 0 {
             self.shrink();
         }
+    }
+
+    /// Whether a request that ended then is kept for being recent.
+    fn is_recent(&mut self, end_unix_ns: u64, settings: &RetentionSettings) -> bool {
+        let tenth = end_unix_ns / 100_000_000;
+        if self.tenth != tenth {
+            (self.tenth, self.of_tenth) = (tenth, 0);
+        }
+        self.of_tenth = self.of_tenth.saturating_add(1);
+        settings.recent > 0 && self.of_tenth <= settings.recent_each
     }
 
     /// Gets to know what the recorder has interned.

@@ -10,6 +10,9 @@ use crate::timeline::Timeline;
 pub struct RetentionSettings {
     /// The last so many (default 5,000).
     pub recent: usize,
+    /// The most that one tenth of a second adds to them (default 100): the first ones of it. Above 1,000 requests a second
+    /// they then still reach back five seconds, and what nobody will read is not packed.
+    pub recent_each: u32,
     /// The sample over the whole window (default 10,000).
     pub uniform: usize,
     /// The last so many that failed (default 3,000).
@@ -29,6 +32,7 @@ impl Default for RetentionSettings {
     fn default() -> Self {
         Self {
             recent: 5_000,
+            recent_each: 100,
             uniform: 10_000,
             errors: 3_000,
             slow_per_route: 32,

@@ -55,6 +55,20 @@ impl Slowest {
         self.routes.contains_key(route)
     }
 
+    /// Whether a request may belong there; one that may not is not entered by [`Slowest::add`].
+    pub(crate) fn may_enter(
+        &self,
+        route: &Arc<str>,
+        latency_ns: u64,
+        horizon: u64,
+        settings: &RetentionSettings,
+    ) -> bool {
+        let Some(list) = self.routes.get(route) else { return true };
+        (list.slow.len() < settings.slow_per_route && self.len < settings.slow)
+            || list.oldest_unix_ns < horizon
+            || list.slow.first().is_some_and(|fastest| fastest.latency_ns < latency_ns)
+    }
+
     /// Enters a request, if it belongs there. Says whether it does, and who gave way: one that ended before `horizon`, else
     /// the fastest.
     pub(crate) fn add(

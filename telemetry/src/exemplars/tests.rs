@@ -236,3 +236,29 @@ fn rules_that_hide_more_hide_it_in_what_was_kept_before() {
         Some("‹masked›")
     );
 }
+
+#[test]
+fn a_rush_does_not_push_the_last_seconds_out() {
+    let settings = RetentionSettings { recent: 50, recent_each: 10, uniform: 0, slow_per_route: 3, ..settings() };
+    let store = Store::new(settings);
+    // Ten thousand a second, for a second: a hundred in each hundredth of it.
+    for seq in 1..=10_000 {
+        let mut rush = timeline(seq, 5);
+        rush.start_unix_ns = 1_000_000_000_000 + seq * 100_000;
+        if seq == 7_777 {
+            rush.latency_ns += 1_000_000;
+        }
+        store.add(&rush);
+    }
+    let kept = store.snapshot();
+    let recent: Vec<u64> = kept
+        .iter()
+        .filter(|kept| kept.kept.contains(&Kept::Recent))
+        .map(|kept| kept.start_unix_ns / 100_000_000)
+        .collect();
+    assert_eq!(recent.len(), 50);
+    let reach = recent[49] - recent[0];
+    assert!((4..=5).contains(&reach), "they reach back {reach} tenths of a second");
+    assert!(kept.iter().any(|kept| kept.seq == 7_777 && kept.kept.contains(&Kept::Slow)));
+    assert_eq!(store.retained().seen, 10_000);
+}

@@ -77,18 +77,45 @@ struct Known {
 /// What is known of keys, by where they stand in memory: each is held here, so that nothing else can come to stand there.
 #[derive(Debug, Default)]
 struct Keys {
-    places: Map<usize, Known>,
+    known: Vec<Known>,
+    places: Map<usize, u32>,
+    /// Where the keys of the request before stood, and what they are: requests of a route note the same in the same order.
+    before: Vec<(usize, u32)>,
     /// A key for which there was no room.
     other: Option<Known>,
 }
 
 impl Keys {
-    fn get(&mut self, key: &Arc<str>, rules: &Redaction) -> &mut Known {
+    /// What is known of the `nth` key of a request.
+    fn get(&mut self, nth: usize, key: &Arc<str>, rules: &Redaction) -> &mut Known {
         let place = Arc::as_ptr(key).cast::<u8>().addr();
-        if self.places.len() >= KEYS_MAX && !self.places.contains_key(&place) {
-            return self.other.insert(Known::new(key, rules));
+        let number = match self.before.get(nth) {
+            Some((before, number)) if *before == place => *number,
+            _ => match self.number(place, key, rules) {
+                Some(number) => {
+                    if self.before.len() <= nth {
+                        self.before.resize(nth + 1, (0, 0));
+                    }
+                    self.before[nth] = (place, number);
+                    number
+                }
+                None => return self.other.insert(Known::new(key, rules)),
+            },
+        };
+        &mut self.known[number as usize]
+    }
+
+    fn number(&mut self, place: usize, key: &Arc<str>, rules: &Redaction) -> Option<u32> {
+        if let Some(number) = self.places.get(&place) {
+            return Some(*number);
         }
-        self.places.entry(place).or_insert_with(|| Known::new(key, rules))
+        if self.known.len() >= KEYS_MAX {
+            return None;
+        }
+        let number = self.known.len() as u32;
+        self.known.push(Known::new(key, rules));
+        self.places.insert(place, number);
+        Some(number)
     }
 }
 
@@ -190,11 +217,12 @@ impl Redactor {
         self.hidden.clear();
         let mut about = About::default();
         let mut found = Vec::new();
+        let mut first = 0;
         for (place, node) in nodes.iter_mut().enumerate() {
             let (mut route, mut template) = (None, None);
-            for (key, value) in &node.attrs {
+            for (nth, (key, value)) in (first..).zip(&node.attrs) {
                 let Value::Text(text) = value else { continue };
-                match self.keys.get(key, &self.rules).class {
+                match self.keys.get(nth, key, &self.rules).class {
                     Class::Route => route = route.or(Some(text)),
                     Class::Template => template = template.or(Some(text)),
                     Class::Client if place == 0 && about.client.is_none() => about.client = Some(Arc::clone(text)),
@@ -202,9 +230,10 @@ impl Redactor {
                 }
             }
             about.template = route.or(template).map(Arc::clone);
-            for (key, value) in &mut node.attrs {
-                self.keys.get(key, &self.rules).value(value, &self.rules, &about, &mut found);
+            for (nth, (key, value)) in (first..).zip(&mut node.attrs) {
+                self.keys.get(nth, key, &self.rules).value(value, &self.rules, &about, &mut found);
             }
+            first += node.attrs.len();
             found.drain(..).for_each(|raw| self.hide(raw));
         }
         if self.hidden.is_empty() {
