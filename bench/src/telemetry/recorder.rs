@@ -74,7 +74,7 @@ fn hot(table: &mut Table, rounds: usize) {
     );
     let (each, few) = (Stamps::Each.reads(), Stamps::Shared.reads());
     table.add(Row::new("empty loop, one turn", empty, "ns"));
-    table.add(Row::new("atomic add: one (each record needs one)", add.clone(), "ns"));
+    table.add(Row::new("atomic add: one (16 records need one)", add.clone(), "ns"));
     table.add(Row::new("clock: one read", clock.clone(), "ns"));
     table.add(
         Row::new(format!("request of {RECORDS} records, {few} clock reads (as flows write)"), shared.clone(), "ns")
