@@ -107,16 +107,24 @@ impl Assembler {
         self.drafts.clear();
         self.folds.clear();
         self.late.clear();
-        let mut events = book.events();
-        let Some((start, root @ Event::Open { kind: NodeKind::Request, .. })) = events.next() else { return false };
         let seed = book.seed.load(Relaxed);
         let nodes = &mut timeline.nodes;
-        self.open(start, start, root, seed, nodes);
-        for (at, event) in events {
-            if !self.note(book, start, seed, at, event, nodes) {
-                self.late.push((at, event));
+        let mut began = None;
+        book.each(|at, event| match began {
+            Some(start) => {
+                if !self.note(book, start, seed, at, event, nodes) {
+                    self.late.push((at, event));
+                }
             }
-        }
+            // The first of all is the request's own.
+            None => {
+                if let Event::Open { kind: NodeKind::Request, .. } = event {
+                    began = Some(at);
+                    self.open(at, at, event, seed, nodes);
+                }
+            }
+        });
+        let Some(start) = began else { return false };
         for n in 0..self.late.len() {
             let (at, event) = self.late[n];
             // Of a node whose opening found no room there is nothing to tell.

@@ -125,21 +125,19 @@ fn read(book: &Logbook, now: Ticks, clock: &Clock, names: &Names) -> Option<Runn
     }
     let mut open: Vec<Node> = Vec::new();
     let mut started = None;
-    for (at, event) in book.events() {
-        match event {
-            Event::Open { node, name, cause, cause_name, .. } => {
-                started = started.or(Some(at));
-                open.push(Node { id: node, name, cause, cause_name, since: at });
-            }
-            Event::State { node, cause, name, .. } => {
-                if let Some(node) = open.iter_mut().find(|open| open.id == node) {
-                    (node.cause, node.cause_name, node.since) = (cause, name, at);
-                }
-            }
-            Event::Close { node, .. } => open.retain(|open| open.id != node || node == NodeId::ROOT),
-            Event::Attr { .. } | Event::Fold { .. } => {}
+    book.each(|at, event| match event {
+        Event::Open { node, name, cause, cause_name, .. } => {
+            started = started.or(Some(at));
+            open.push(Node { id: node, name, cause, cause_name, since: at });
         }
-    }
+        Event::State { node, cause, name, .. } => {
+            if let Some(node) = open.iter_mut().find(|open| open.id == node) {
+                (node.cause, node.cause_name, node.since) = (cause, name, at);
+            }
+        }
+        Event::Close { node, .. } => open.retain(|open| open.id != node || node == NodeId::ROOT),
+        Event::Attr { .. } | Event::Fold { .. } => {}
+    });
     let folded = book.folded_state();
     let (trace, route) = (book.trace.each_ref().map(|half| half.load(Relaxed)), book.route.load(Relaxed));
     let root = open.first()?;

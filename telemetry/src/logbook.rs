@@ -113,10 +113,12 @@ impl Logbook {
 
     /// Makes a used logbook fit for the next request. Nobody else uses it any more.
     pub(crate) fn reset(&self) {
-        for place in 0..self.len() {
-            if let Some(record) = self.written(place) {
-                record[1].store(0, Relaxed);
-            }
+        let len = self.len();
+        self.first.iter().take(len).for_each(|[_, head]| head.store(0, Relaxed));
+        let further =
+            self.rest.get().into_iter().flat_map(|rest| rest.iter().take(len.saturating_sub(FIRST).div_ceil(CHUNK)));
+        for [_, head] in further.filter_map(OnceLock::get).flat_map(|chunk| chunk.iter()) {
+            head.store(0, Relaxed);
         }
         self.places.reset();
         self.texts.store(0, Relaxed);
@@ -322,20 +324,39 @@ impl Logbook {
         self.places.lost()
     }
 
-    /// The events, in the order of their places: that of their writing, as far as writers knew of one another.
-    pub(crate) fn events(&self) -> impl Iterator<Item = (Ticks, Event)> {
+    /// Shows each event, in the order of their places: that of their writing, as far as writers knew of one another.
+    #[inline]
+    pub(crate) fn each(&self, mut see: impl FnMut(Ticks, Event)) {
         let len = self.len();
-        let further = (FIRST..len).filter_map(|place| Some((place, self.written(place)?)));
-        let first = self.first.iter().take(len).enumerate();
-        first.chain(further).filter_map(|(place, [word, head])| {
-            // An empty head is no event: its place was taken, and it is not written yet, or never will be.
-            let head = head.load(Acquire);
-            if head == 0 {
-                return None;
+        for (place, record) in self.first.iter().take(len).enumerate() {
+            self.show(place, record, &mut see);
+        }
+        for place in FIRST..len {
+            if let Some(record) = self.written(place) {
+                self.show(place, record, &mut see);
             }
-            let second = if record::is_followed(head) { self.words(place + 1) } else { [0; 2] };
-            record::unpack(place, [word.load(Relaxed), head], second)
-        })
+        }
+    }
+
+    #[inline(always)]
+    fn show(&self, place: usize, [word, head]: &Record, see: &mut impl FnMut(Ticks, Event)) {
+        // An empty head is no event: its place was taken, and it is not written yet, or never will be.
+        let head = head.load(Acquire);
+        if head == 0 {
+            return;
+        }
+        let second = if record::is_followed(head) { self.words(place + 1) } else { [0; 2] };
+        if let Some((at, event)) = record::unpack(place, [word.load(Relaxed), head], second) {
+            see(at, event);
+        }
+    }
+
+    /// The events, for tests.
+    #[cfg(test)]
+    pub(crate) fn events(&self) -> impl Iterator<Item = (Ticks, Event)> {
+        let mut events = Vec::new();
+        self.each(|at, event| events.push((at, event)));
+        events.into_iter()
     }
 }
 

@@ -123,6 +123,7 @@ impl Event {
 }
 
 /// Whether a record is the second one of its event.
+#[inline]
 pub(crate) fn is_followed(head: u64) -> bool {
     match head & 0xf {
         OPEN => (head >> 4) & FOLLOWED != 0,
@@ -133,6 +134,7 @@ pub(crate) fn is_followed(head: u64) -> bool {
 
 /// Reads the event that begins at `place` back; none when none begins there. `second` is the record after it, where
 /// [`is_followed`] asks for it.
+#[inline(always)]
 pub(crate) fn unpack(place: usize, first: Words, second: Words) -> Option<(Ticks, Event)> {
     let [word, head] = first;
     let code = ((head >> 4) & 0xf) as usize;
