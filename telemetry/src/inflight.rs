@@ -16,6 +16,9 @@ use crate::id::TraceId;
 use crate::logbook::Logbook;
 use crate::names::{Name, Names};
 
+/// The most requests that are shown at once.
+const SHOWN: usize = 4_096;
+
 /// Every logbook of a recorder.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
@@ -99,12 +102,13 @@ impl Shelf {
         turns
     }
 
-    /// What is running, the oldest first. One that ends while it is read is left out.
+    /// What is running, the oldest first, and of those the first [`SHOWN`]. One that ends while it is read is left out.
     pub(crate) fn running(&self, clock: &Clock, names: &Names) -> Vec<Running> {
         let now = clock.now();
         let mut running: Vec<Running> =
             self.lock().all.values().filter_map(|book| read(book, now, clock, names)).collect();
         running.sort_by(|a, b| b.age_ms.total_cmp(&a.age_ms));
+        running.truncate(SHOWN);
         running
     }
 }

@@ -144,7 +144,7 @@ impl Recorder {
         book
     }
 
-    /// Requests that have not ended, the oldest first.
+    /// Requests that have not ended, the oldest first, and of those the first 4,096.
     #[must_use]
     pub fn running(&self) -> Vec<Running> {
         self.0.shelf.running(&self.0.clock, &self.0.names)
