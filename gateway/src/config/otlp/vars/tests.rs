@@ -1,6 +1,6 @@
 //! Each variable of the specifications has an effect, a reason, or a warning, and stands in the documentation.
 
-use zerver_telemetry::export::settings::{Compression, Exemplars, ExportSettings, Protocol, Temporality};
+use zerver_telemetry::export::settings::{Compression, Exemplars, ExportSettings, Histograms, Protocol, Temporality};
 
 use super::*;
 use crate::config::env;
@@ -93,7 +93,7 @@ fn queues_readings_limits_and_names_are_obeyed() {
         ("OTEL_METRIC_EXPORT_TIMEOUT", "2000"),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "DELTA"),
-        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "Base2_Exponential_Bucket_Histogram"),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "9"),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "8"),
         ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "70"),
@@ -109,6 +109,7 @@ fn queues_readings_limits_and_names_are_obeyed() {
     }
     assert_eq!((all.readings.interval.as_secs(), all.readings.timeout.as_secs()), (5, 2));
     assert_eq!((all.readings.temporality, all.readings.exemplars), (Temporality::Delta, Exemplars::None));
+    assert_eq!(all.readings.histograms, Histograms::Exponential);
     let limits = all.limits;
     assert_eq!((limits.attributes, limits.value_chars, limits.events, limits.event_attributes), (8, Some(70), 6, 5));
     assert_eq!(all.resource["service.name"], "shop-edge");
@@ -147,11 +148,7 @@ fn what_cannot_be_obeyed_is_refused_with_a_reason() {
         ("OTEL_PROPAGATORS", "tracecontext,b3", "`b3`"),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes", "is no filter"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "lowmemory", "is not spoken"),
-        (
-            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-            "base2_exponential_bucket_histogram",
-            "is not spoken",
-        ),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "summary", "is no aggregation of histograms"),
     ] {
         let message = read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name}={value} was taken"));
         assert!(message.contains(name) && message.contains(says), "{message}");
