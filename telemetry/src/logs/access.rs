@@ -155,7 +155,7 @@ pub enum Only {
     /// Every one.
     #[default]
     All,
-    /// Those that failed or were refused.
+    /// Those that failed, were refused, or whose client left.
     Errors,
     /// These, and those that took longer than a time that is set beside this.
     Slow,
