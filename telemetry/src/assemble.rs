@@ -135,16 +135,11 @@ impl Assembler {
             self.spare.extend(node);
         }
 
-        let end = now.map_or(0, |now| self.ns(start, now));
-        let unclosed = if now.is_some() { Outcome::Ok } else { Outcome::Cancelled };
-        if !self.drafts[0].closed {
-            (nodes[0].end_ns, nodes[0].outcome) = (end, unclosed);
-        }
-        let end = nodes[0].end_ns;
+        let open = now.map_or((0, Outcome::Cancelled), |now| (self.ns(start, now), Outcome::Ok));
+        let end = if self.drafts[0].closed { nodes[0].end_ns } else { open.0 };
         for (place, node) in nodes.iter_mut().enumerate() {
             if !self.drafts[place].closed {
-                node.end_ns = end.max(node.start_ns);
-                node.outcome = if place == 0 { node.outcome } else { unclosed };
+                (node.end_ns, node.outcome) = (end.max(node.start_ns), open.1);
             }
             self.finish(place, node);
         }

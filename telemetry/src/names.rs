@@ -75,13 +75,6 @@ impl Names {
     }
 }
 
-impl Names {
-    /// Adds the texts of all numbers from `number` on to a copy of the table.
-    pub(crate) fn copy_from(&self, number: usize, copy: &mut Vec<Arc<str>>) {
-        copy.extend(self.table.read().by_number.iter().skip(number).cloned());
-    }
-}
-
 impl Default for Names {
     fn default() -> Self {
         Self::new()

@@ -19,7 +19,7 @@ impl Words {
     }
 
     fn follow(&mut self) {
-        self.names.copy_from(self.copy.len(), &mut self.copy);
+        self.copy.extend(self.names.since(self.copy.len()));
     }
 
     fn text(&mut self, name: Name) -> &Arc<str> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault};
 use std::sync::Arc;
 
-use crate::hash::{Cheap, Map};
+use crate::hash::{Cheap, Map, address};
 use crate::names::Names;
 
 /// Names by number, in the order in which they were first used.
@@ -184,10 +184,6 @@ impl Repeats {
         let place = &mut self.marks[mark as usize % 1024];
         std::mem::replace(place, mark) == mark
     }
-}
-
-fn address(text: &Arc<str>) -> usize {
-    Arc::as_ptr(text).addr()
 }
 
 #[cfg(test)]

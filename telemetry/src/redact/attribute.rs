@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{MASK, REDACTED, Redaction, looks_secret};
-use crate::hash::Map;
+use crate::hash::{Map, address};
 use crate::percent::decode_form;
 use crate::semconv;
 use crate::timeline::{Node, Value};
@@ -88,7 +88,7 @@ struct Keys {
 impl Keys {
     /// What is known of the `nth` key of a request.
     fn get(&mut self, nth: usize, key: &Arc<str>, rules: &Redaction) -> &mut Known {
-        let place = Arc::as_ptr(key).cast::<u8>().addr();
+        let place = address(key);
         let number = match self.before.get(nth) {
             Some((before, number)) if *before == place => *number,
             _ => match self.number(place, key, rules) {
