@@ -53,7 +53,7 @@ impl Exchange {
     /// Opens the exchange of a request whose first byte came at `started`.
     ///
     /// The W3C trace context of `headers` is continued; without a sound one a new trace begins, sampled when it is in the
-    /// share `share`. What the caller wants carried on, as far as it is spoken, goes on with every call.
+    /// share. What the caller wants carried on, as far as it is spoken, goes on with every call.
     #[must_use]
     pub fn open(
         recorder: &Recorder,

@@ -2,7 +2,7 @@
 //!
 //! A timeline may be kept for several reasons at once:
 //!
-//! - **recent**: it is among the last ones;
+//! - **recent**: it is among the last ones, of a rush the first of each tenth of a second;
 //! - **slow**: it is among the slowest of its route;
 //! - **error**: it failed;
 //! - **uniform**: it is in a sample over the whole window, drawn by a hash of trace and span, in which every request has the
